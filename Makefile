@@ -1,0 +1,60 @@
+# Muster's workshop. `make help` lists what it can do; it needs Python 3.11 (or newer) and make, nothing else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXIT ?= 0
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench dev protos lock format clean
+
+help: ## What each target does
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Muster needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+setup: $(STAMP) ## Make .venv with everything, versions and hashes locked
+
+demo: $(STAMP) ## The whole stack, an onboarding pushed through it, the outcome compared; EXIT=1 stops after the show
+	@$(BIN)/muster demo $(if $(filter 1,$(EXIT)),--exit,)
+
+dev: $(STAMP) ## The whole stack on the embedded engines, data in ./.muster, until Ctrl-C
+	@$(BIN)/muster dev --data-dir .muster --ready-file .muster/ready.json
+
+test: $(STAMP) ## Every test, on real PostgreSQL, Valkey and gRPC
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## Lint, types, import rules, wire contract, compose file
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m protos.generate --check
+	@$(BIN)/python -m protos.generate --image $(VENV)/image.binpb
+	@$(BIN)/buf lint $(VENV)/image.binpb --config protos/buf.yaml
+	@$(BIN)/buf breaking $(VENV)/image.binpb --config protos/buf.yaml --against protos/baseline.binpb
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+
+bench: $(STAMP) ## Figures as ratios to a baseline of the same run; JSON in bench.json
+	@$(BIN)/python -m tests.bench --json bench.json
+
+protos: $(STAMP) ## Write the protobuf modules from the .proto files
+	@$(BIN)/python -m protos.generate
+
+lock: $(STAMP) ## Compile requirements/*.txt from pyproject.toml, with hashes and without index addresses
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/base.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev-stack --extra test requirements/build.in pyproject.toml -o requirements/dev.txt
+
+format: $(STAMP) ## Let ruff format and fix what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove .venv and everything generated outside git
+	rm -rf $(VENV) .muster bench.json build *.egg-info
