@@ -1,0 +1,1 @@
+"""The wire contract: .proto sources with their generated modules beside them."""

@@ -1,0 +1,1 @@
+"""Generated: the rules language of protovalidate."""
