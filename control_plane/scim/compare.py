@@ -1,0 +1,98 @@
+"""Operator rules by type (RFC 7644 table 3, RFC 7643 section 2.3): one stored value against one literal.
+
+Shared by the evaluator here and by the tests of the SQL compiler, so that both mean the same.
+"""
+
+import operator as op
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from control_plane.scim import quirks
+from control_plane.scim.errors import InvalidFilter
+from control_plane.scim.filters import Literal, Operator
+from control_plane.scim.schema import Attribute, AttributeType
+
+_ORDER: Mapping[Operator, Callable[..., bool]] = {
+    Operator.EQ: op.eq,
+    Operator.NE: op.ne,
+    Operator.GT: op.gt,
+    Operator.GE: op.ge,
+    Operator.LT: op.lt,
+    Operator.LE: op.le,
+}
+_TEXT: Mapping[Operator, Callable[[str, str], bool]] = {
+    Operator.CO: lambda stored, wanted: wanted in stored,
+    Operator.SW: str.startswith,
+    Operator.EW: str.endswith,
+}
+_EQUALITY = (Operator.EQ, Operator.NE)
+
+
+def fold(text: str) -> str:
+    """Return the key under which strings with caseExact false are compared (RFC 7643 section 2.2)."""
+    return text.casefold()
+
+
+def parse_date_time(text: str) -> datetime | None:
+    """Return the moment that an xsd:dateTime spells, or None if it spells none. Without an offset it is UTC."""
+    if "T" not in text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def holds(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
+    """Whether ``stored <operator> wanted``. ``wanted`` is not null: that asks for presence, see the evaluator.
+
+    InvalidFilter if the operator or the literal does not go with the attribute's type, whatever is stored.
+    """
+    match attribute.type:
+        case AttributeType.BOOLEAN:
+            return _boolean(attribute, stored, operator, wanted)
+        case AttributeType.INTEGER | AttributeType.DECIMAL:
+            return _number(attribute, stored, operator, wanted)
+        case AttributeType.DATE_TIME:
+            return _date_time(attribute, stored, operator, wanted)
+        case AttributeType.COMPLEX:
+            raise InvalidFilter(f"{attribute.name} is complex: compare one of its sub-attributes")
+        case _:
+            return _text(attribute, stored, operator, wanted)
+
+
+def _boolean(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
+    # RFC 7644 table 3: "Boolean and Binary attributes SHALL cause a failed response" for gt, ge, lt and le.
+    value = quirks.boolean(wanted)
+    if value is None or operator not in _EQUALITY:
+        raise InvalidFilter(f"{attribute.name} is a boolean: it can only be compared by eq or ne with true or false")
+    return _ORDER[operator](stored, value)
+
+
+def _number(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or operator not in _ORDER:
+        raise InvalidFilter(f"{attribute.name} is a number: compare it with one, by eq, ne, gt, ge, lt or le")
+    return isinstance(stored, int | float) and _ORDER[operator](stored, wanted)
+
+
+def _date_time(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
+    if operator not in _ORDER:
+        return _text(attribute, stored, operator, wanted)
+    value = parse_date_time(wanted) if isinstance(wanted, str) else None
+    if value is None:
+        raise InvalidFilter(f'{attribute.name} is a dateTime: compare it with one, as in "2011-05-13T04:42:34Z"')
+    moment = parse_date_time(stored) if isinstance(stored, str) else None
+    return moment is not None and _ORDER[operator](moment, value)
+
+
+def _text(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
+    if not isinstance(wanted, str):
+        raise InvalidFilter(f'{attribute.name} is a string: compare it with one, as in {attribute.name} eq "..."')
+    if attribute.type is AttributeType.BINARY and operator in _ORDER and operator not in _EQUALITY:
+        raise InvalidFilter(f"{attribute.name} is binary and has no order")
+    if not isinstance(stored, str):
+        return False
+    if not attribute.case_exact:
+        stored, wanted = fold(stored), fold(wanted)
+    return _ORDER[operator](stored, wanted) if operator in _ORDER else _TEXT[operator](stored, wanted)
