@@ -1,0 +1,1 @@
+"""PURE. Muster's own rules: no I/O, no clock, no wire format."""

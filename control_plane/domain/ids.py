@@ -1,0 +1,28 @@
+"""Typed ids, and UUIDv7 (RFC 9562 section 5.7): ordered by time, so that new rows land at the end of an index."""
+
+from typing import NewType
+from uuid import UUID
+
+from control_plane.domain.errors import NotFound
+
+TenantId = NewType("TenantId", UUID)
+TokenId = NewType("TokenId", UUID)
+TargetId = NewType("TargetId", UUID)
+ResourceId = NewType("ResourceId", UUID)
+EventId = NewType("EventId", UUID)
+
+
+def uuid7(unix_ms: int, random: bytes) -> UUID:
+    """Return the UUIDv7 of the millisecond ``unix_ms`` with 10 bytes of ``random``."""
+    value = (unix_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(random[:10], "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def parse_id(text: str, what: str) -> UUID:
+    """Return the id that ``text`` spells; anything else is NotFound, like an id that does not exist."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(what, text) from None

@@ -1,0 +1,73 @@
+"""A stored SCIM resource: the columns that are decided on, and the document."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+from control_plane.domain.ids import ResourceId
+
+# Up to this many members travel inside a resource, and up to this size PATCH answers with the group; more are streamed.
+INLINE_MEMBERS = 1000
+
+
+class ResourceType(IntEnum):
+    """The kinds of resource; the values are those of the wire and of the database."""
+
+    USER = 1
+    GROUP = 2
+
+    @property
+    def noun(self) -> str:
+        """What audit and messages call it."""
+        return self.name.lower()
+
+
+# A SCIM document as parsed JSON, without id, meta and members; canonical attribute names.
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewResource:
+    """What a create or replace stores; ``key`` columns are folded for case-insensitive comparison."""
+
+    id: ResourceId
+    type: ResourceType
+    user_name: str | None
+    external_id: str | None
+    display_name: str | None
+    active: bool | None
+    document: Document
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResource:
+    """A resource as the database has it. ``document`` is JSON text: reads pass it through untouched."""
+
+    id: ResourceId
+    type: ResourceType
+    version: int
+    user_name: str | None
+    external_id: str | None
+    display_name: str | None
+    active: bool | None
+    created_at: datetime
+    updated_at: datetime
+    document: str
+    members: str = ""  # JSON array text, when asked for and at most INLINE_MEMBERS
+    member_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """What a request does to a group's members, in terms of ids: at most one of ``replace`` and the other two."""
+
+    add: frozenset[ResourceId] = field(default_factory=frozenset)
+    remove: frozenset[ResourceId] = field(default_factory=frozenset)
+    replace: bool = False  # then ``add`` is the whole new set
+
+
+def fold(text: str) -> str:
+    """Return the key under which caseExact=false strings are compared (RFC 7643 section 2.3.1): casefolded."""
+    return text.casefold()
