@@ -1,0 +1,1 @@
+"""The lease queue. Redis lives here and nowhere else."""
