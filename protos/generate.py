@@ -9,6 +9,7 @@ below ``protos``.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,12 +29,15 @@ def sources() -> list[str]:
 
 
 def _protoc(arguments: list[str]) -> None:
+    # The plugins stand beside this interpreter, which need not be on the PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}", *arguments],
         check=False,
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "PATH": path},
     )
     if done.returncode != 0:
         raise SystemExit(f"protoc failed:\n{done.stderr}")

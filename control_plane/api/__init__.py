@@ -1,0 +1,1 @@
+"""gRPC in: servicers that translate, and the interceptors around them."""

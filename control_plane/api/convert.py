@@ -1,0 +1,118 @@
+"""Domain <-> protobuf, at the door: the rules never see a ``_pb2``."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from control_plane.domain import audit as audit_domain
+from control_plane.domain import targets as target_domain
+from control_plane.domain import tokens as token_domain
+from control_plane.domain.resources import ResourceType, StoredResource
+from control_plane.domain.tenants import Tenant
+from protos.audit.v1 import audit_pb2
+from protos.directory.v1 import directory_pb2
+from protos.tenancy.v1 import tenancy_pb2
+
+
+def timestamp(at: datetime | None) -> Timestamp | None:
+    """Return ``at`` on the wire; absent stays absent."""
+    if at is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def moment(stamp: Timestamp) -> datetime:
+    """Return a wire timestamp as an aware datetime."""
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def span(duration: Duration) -> timedelta:
+    """Return a wire duration."""
+    return duration.ToTimedelta()
+
+
+def duration(seconds: float) -> Duration:
+    """Return ``seconds`` on the wire."""
+    wire = Duration()
+    wire.FromTimedelta(timedelta(seconds=seconds))
+    return wire
+
+
+def tenant(one: Tenant) -> tenancy_pb2.Tenant:
+    """Return a tenant on the wire."""
+    return tenancy_pb2.Tenant(id=str(one.id), display_name=one.display_name, create_time=timestamp(one.created_at))
+
+
+def token(one: token_domain.Token) -> tenancy_pb2.Token:
+    """Return a token on the wire: everything but its hash."""
+    return tenancy_pb2.Token(
+        id=str(one.id),
+        tenant_id=str(one.tenant),
+        key_id=one.key_id,
+        label=one.label,
+        scopes=[tenancy_pb2.Scope.ValueType(scope) for scope in one.scopes],
+        create_time=timestamp(one.created_at),
+        expire_time=timestamp(one.expires_at),
+        revoke_time=timestamp(one.revoked_at),
+    )
+
+
+def target(one: target_domain.Target) -> tenancy_pb2.Target:
+    """Return a target on the wire, without its secret."""
+    return tenancy_pb2.Target(
+        id=str(one.id),
+        tenant_id=str(one.tenant),
+        display_name=one.display_name,
+        kind=tenancy_pb2.TargetKind.ValueType(one.kind),
+        state=tenancy_pb2.TargetState.ValueType(one.state),
+        scim=tenancy_pb2.ScimTargetConfig(base_url=one.base_url),
+        create_time=timestamp(one.created_at),
+        update_time=timestamp(one.updated_at),
+    )
+
+
+def resource(one: StoredResource) -> directory_pb2.Resource:
+    """Return a resource on the wire; its document passes through untouched."""
+    wire = directory_pb2.Resource(
+        id=str(one.id),
+        type=directory_pb2.ResourceType.ValueType(one.type),
+        version=one.version,
+        user_name=one.user_name or "",
+        external_id=one.external_id or "",
+        display_name=one.display_name or "",
+        create_time=timestamp(one.created_at),
+        update_time=timestamp(one.updated_at),
+        document=one.document,
+        members=one.members,
+        member_count=one.member_count,
+    )
+    if one.active is not None:
+        wire.active = one.active
+    return wire
+
+
+def resource_type(wire: directory_pb2.ResourceType.ValueType) -> ResourceType:
+    """Return the resource type; the contract's rules have refused anything else."""
+    return ResourceType(wire)
+
+
+def event(one: audit_domain.AuditEvent, details: str) -> audit_pb2.AuditEvent:
+    """Return an audit event on the wire."""
+    return audit_pb2.AuditEvent(
+        id=str(one.id),
+        tenant_id=str(one.tenant),
+        time=timestamp(one.at),
+        actor_type=audit_pb2.ActorType.ValueType(one.actor.type),
+        actor_id=one.actor.id,
+        actor_address=one.actor.address,
+        action=one.action,
+        resource_type=one.resource_type,
+        resource_id=one.resource_id,
+        outcome=audit_pb2.Outcome.ValueType(one.outcome),
+        reason=one.reason,
+        request_id=one.request_id,
+        details=details,
+    )

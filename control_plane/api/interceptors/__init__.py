@@ -1,0 +1,1 @@
+"""What surrounds every RPC, outermost first: request id, metrics, errors, authentication, policy, validation."""

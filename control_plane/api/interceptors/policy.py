@@ -1,0 +1,31 @@
+"""May this caller do that, and for how long: the policy table applied. What it does not list is denied."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from control_plane.api.errors import CallRefused
+from control_plane.api.interceptors.auth import role
+from control_plane.api.interceptors.wrapping import AroundInterceptor, Context, split_method
+from control_plane.api.policy import OPEN_SERVICES, POLICY
+
+
+class PolicyInterceptor(AroundInterceptor):
+    """PERMISSION_DENIED unless the table allows it; the table's deadline where the caller set none or a longer one."""
+
+    def ignores(self, method: str) -> bool:
+        """Leave health and reflection open."""
+        return split_method(method)[0] in OPEN_SERVICES
+
+    @asynccontextmanager
+    async def around(self, details: grpc.HandlerCallDetails, _context: Context) -> AsyncIterator[None]:
+        """Check the role, then run under the deadline. A caller's shorter deadline cancels the call by itself."""
+        rule = POLICY.get(details.method)
+        if rule is None or role.get() not in rule.roles:
+            raise CallRefused(
+                grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "this token may not call this method"
+            )
+        async with asyncio.timeout(rule.deadline_s):
+            yield

@@ -1,0 +1,129 @@
+"""Composition root of a control-plane process: settings -> storage -> queue -> services -> gRPC server."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import uvloop
+
+from control_plane.api.audit import AuditServicer
+from control_plane.api.directory import DirectoryServicer
+from control_plane.api.leases import LeaseServicer
+from control_plane.api.paging import PageTokens
+from control_plane.api.policy import Role
+from control_plane.api.server import Server, Servicers
+from control_plane.api.tenancy import TargetServicer, TenantServicer, TokenServicer
+from control_plane.domain.secrets import Sealer
+from control_plane.metrics import Metrics
+from control_plane.queue.lease_queue import LeaseQueue
+from control_plane.runtime import logs
+from control_plane.runtime.clock import Clock, SystemClock
+from control_plane.runtime.metrics_endpoint import serve_metrics
+from control_plane.runtime.settings import SettingsError, from_env
+from control_plane.runtime.shutdown import stop_event
+from control_plane.services.audit import AuditService
+from control_plane.services.directory import DirectoryService
+from control_plane.services.dispatch import Dispatcher
+from control_plane.services.duties import run_duties
+from control_plane.services.epoch import EpochKeeper
+from control_plane.services.leases import LeaseEngine
+from control_plane.services.relay import Relay
+from control_plane.services.targets import TargetService
+from control_plane.services.tenants import TenantService
+from control_plane.services.tokens import Kdf, TokenService, TokenWatch
+from control_plane.settings import ControlPlaneSettings
+from control_plane.storage.engine import Storage
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started control plane: where it listens, and what tests look at."""
+
+    port: int
+    metrics_port: int
+    metrics: Metrics
+    engine: LeaseEngine
+    relay: Relay
+
+
+@asynccontextmanager
+async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = None) -> AsyncIterator[Running]:
+    """Run a control plane while the context is open; leaving it drains."""
+    clock, metrics = clock or SystemClock(), Metrics()
+    sealer, page_key = _keys(settings.sealing_key)
+    async with AsyncExitStack() as stack:
+        storage = await Storage.open(
+            settings.postgres_url, pool_size=settings.postgres_pool_size, timeout_s=settings.postgres_timeout_s
+        )
+        stack.push_async_callback(storage.close)
+        queue = await LeaseQueue.open(settings.redis_url)
+        stack.push_async_callback(queue.close)
+        epoch = EpochKeeper(storage, queue, metrics)
+        await epoch.open()
+        relay = Relay(storage, queue, epoch, metrics, clock, settings.relay_interval_s)
+        relay.request_sweep()
+        engine = LeaseEngine(
+            storage, queue, epoch, relay, Dispatcher(storage, sealer, clock), metrics, clock, settings.lease_ttl_s
+        )
+        kdf = Kdf(metrics)
+        stack.callback(kdf.close)
+        tokens = TokenService(storage, clock, kdf, env=settings.token_env, iterations=settings.token_iterations)
+        watch, pages = TokenWatch(storage.listen), PageTokens(page_key)
+        servicers = Servicers(
+            tenants=TenantServicer(TenantService(storage, clock), pages),
+            tokens=TokenServicer(tokens, watch, pages),
+            targets=TargetServicer(TargetService(storage, clock, sealer, relay), pages),
+            directory=DirectoryServicer(DirectoryService(storage, clock, relay)),
+            audit=AuditServicer(AuditService(storage), pages),
+            leases=LeaseServicer(engine),
+        )
+        roles = {
+            Role.ADMIN: settings.admin_token,
+            Role.GATEWAY: settings.gateway_token,
+            Role.WORKER: settings.worker_token,
+        }
+        server = Server(servicers, metrics, roles, with_reflection=settings.reflection)
+        await stack.enter_async_context(run_duties(engine, relay, watch, queue, epoch, metrics))
+        host, _, metrics_port = settings.metrics_listen.rpartition(":")
+        serving_metrics, stop_metrics = serve_metrics(metrics.registry, host, int(metrics_port))
+        stack.callback(stop_metrics)
+        port = await server.start(settings.control_plane_listen)
+        stack.push_async_callback(server.stop, settings.drain_s)
+        yield Running(port, serving_metrics, metrics, engine, relay)
+
+
+def _keys(encoded: str) -> tuple[Sealer, bytes]:
+    """Return the sealer and the key of page tokens, both from the sealing key; SettingsError if it is no key."""
+    try:
+        key = base64.b64decode(encoded, validate=True)
+        return Sealer(key), hashlib.sha256(b"page tokens" + key).digest()
+    except (binascii.Error, ValueError) as err:
+        raise SettingsError("MUSTER_SEALING_KEY must be the base64 of 32 bytes") from err
+
+
+async def run(settings: ControlPlaneSettings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stopping = stop_event()
+    async with control_plane(settings) as running:
+        log.info("ready", port=running.port, metrics_port=running.metrics_port)
+        await stopping.wait()
+        log.info("draining", seconds=settings.drain_s)
+
+
+def main() -> None:
+    """Start a control plane from the environment."""
+    try:
+        settings = from_env(ControlPlaneSettings, os.environ)
+        logs.configure("control-plane", settings.log_level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
+    except SettingsError as err:
+        sys.exit(f"muster control-plane: {err}")

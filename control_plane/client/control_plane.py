@@ -1,0 +1,48 @@
+"""All services of the control plane behind one credential."""
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from control_plane.runtime.context import REQUEST_ID_HEADER, request_id
+from protos.audit.v1.audit_pb2_grpc import AuditServiceStub
+from protos.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from protos.lease.v1.lease_pb2_grpc import LeaseServiceStub
+from protos.tenancy.v1.tenancy_pb2_grpc import TargetServiceStub, TenantServiceStub, TokenServiceStub
+
+if TYPE_CHECKING:  # mypy-protobuf declares these for the types alone
+    from protos.audit.v1.audit_pb2_grpc import AuditServiceAsyncStub
+    from protos.directory.v1.directory_pb2_grpc import DirectoryServiceAsyncStub
+    from protos.lease.v1.lease_pb2_grpc import LeaseServiceAsyncStub
+    from protos.tenancy.v1.tenancy_pb2_grpc import TargetServiceAsyncStub, TenantServiceAsyncStub, TokenServiceAsyncStub
+
+ACTOR_ID_KEY = "muster-actor-id"
+ACTOR_ADDRESS_KEY = "muster-actor-address"
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class ControlPlane:
+    """Stubs of every service. Calls take ``metadata=cp.metadata()`` and ``timeout=`` seconds."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        """``token`` is the admin, gateway or worker token of the caller."""
+        self.channel = channel
+        self._authorization = ("authorization", f"Bearer {token}")
+        self.tenants: "TenantServiceAsyncStub" = TenantServiceStub(channel)
+        self.tokens: "TokenServiceAsyncStub" = TokenServiceStub(channel)
+        self.targets: "TargetServiceAsyncStub" = TargetServiceStub(channel)
+        self.directory: "DirectoryServiceAsyncStub" = DirectoryServiceStub(channel)
+        self.audit: "AuditServiceAsyncStub" = AuditServiceStub(channel)
+        self.leases: "LeaseServiceAsyncStub" = LeaseServiceStub(channel)
+
+    def metadata(self, *, actor_id: str = "", actor_address: str = "") -> Metadata:
+        """Return the metadata of a call: the credential, the context's request id and, from a gateway, who acts."""
+        pairs = [self._authorization]
+        if current := request_id.get():
+            pairs.append((REQUEST_ID_HEADER, current))
+        if actor_id:
+            pairs.append((ACTOR_ID_KEY, actor_id))
+        if actor_address:
+            pairs.append((ACTOR_ADDRESS_KEY, actor_address))
+        return tuple(pairs)
