@@ -1,0 +1,94 @@
+"""Calls to the control plane: deadline, credential, who acts; gRPC errors become exceptions again."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC
+from typing import TypeVar
+
+import grpc
+
+from control_plane.client.control_plane import ControlPlane, Metadata
+from control_plane.client.errors import decode
+from protos.directory.v1 import directory_pb2 as directory
+from protos.tenancy.v1 import tenancy_pb2 as tenancy
+from scim_gateway.requests import Actor
+from scim_gateway.token_verifier import Caller
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class DirectoryCalls:
+    """The directory as handlers see it: one method per RPC, on behalf of an actor."""
+
+    def __init__(self, control_plane: ControlPlane, rpc_timeout_s: float, stream_timeout_s: float) -> None:
+        self._control_plane, self._rpc_timeout_s, self._stream_timeout_s = (
+            control_plane,
+            rpc_timeout_s,
+            stream_timeout_s,
+        )
+        self._stub = control_plane.directory
+
+    async def create(self, actor: Actor, message: directory.CreateResourceRequest) -> directory.Resource:
+        """Create a resource and return it as stored."""
+        return (await self._unary(self._stub.CreateResource, message, actor)).resource
+
+    async def get(self, actor: Actor, message: directory.GetResourceRequest) -> directory.Resource:
+        """Return a resource; ResourceNotFound if the tenant has none of this type with this id."""
+        return (await self._unary(self._stub.GetResource, message, actor)).resource
+
+    async def replace(self, actor: Actor, message: directory.ReplaceResourceRequest) -> directory.Resource:
+        """Replace a resource and return it as stored."""
+        return (await self._unary(self._stub.ReplaceResource, message, actor)).resource
+
+    async def patch(self, actor: Actor, message: directory.PatchResourceRequest) -> directory.Resource:
+        """Apply a PatchOp and return the resource as stored."""
+        return (await self._unary(self._stub.PatchResource, message, actor)).resource
+
+    async def delete(self, actor: Actor, message: directory.DeleteResourceRequest) -> None:
+        """Delete a resource."""
+        await self._unary(self._stub.DeleteResource, message, actor)
+
+    def list(
+        self, actor: Actor, message: directory.ListResourcesRequest
+    ) -> AsyncGenerator[directory.ListResourcesResponse, None]:
+        """Yield the pieces of a list as they come."""
+        return self._stream(self._stub.ListResources, message, actor)
+
+    def members(
+        self, actor: Actor, message: directory.StreamMembersRequest
+    ) -> AsyncGenerator[directory.StreamMembersResponse, None]:
+        """Yield the pieces of a group's members as they come."""
+        return self._stream(self._stub.StreamMembers, message, actor)
+
+    async def _unary(self, method: "grpc.aio.UnaryUnaryMultiCallable[Q, A]", message: Q, actor: Actor) -> A:
+        try:
+            return await method(message, metadata=self._metadata(actor), timeout=self._rpc_timeout_s)
+        except grpc.aio.AioRpcError as err:
+            raise decode(err) from err
+
+    async def _stream(
+        self, method: "grpc.aio.UnaryStreamMultiCallable[Q, A]", message: Q, actor: Actor
+    ) -> AsyncGenerator[A, None]:
+        call = method(message, metadata=self._metadata(actor), timeout=self._stream_timeout_s)
+        try:
+            async for piece in call:
+                yield piece
+        except grpc.aio.AioRpcError as err:
+            raise decode(err) from err
+        finally:
+            call.cancel()
+
+    def _metadata(self, actor: Actor) -> Metadata:
+        return self._control_plane.metadata(actor_id=actor.key_id, actor_address=actor.address)
+
+
+async def verify_token(control_plane: ControlPlane, presented: str, timeout_s: float) -> Caller:
+    """Ask the control plane whose token this is; client.errors.TokenRefused if nobody's."""
+    try:
+        answer = await control_plane.tokens.VerifyToken(
+            tenancy.VerifyTokenRequest(presented=presented), metadata=control_plane.metadata(), timeout=timeout_s
+        )
+    except grpc.aio.AioRpcError as err:
+        raise decode(err) from err
+    expires_at = answer.expire_time.ToDatetime(UTC) if answer.HasField("expire_time") else None
+    return Caller(answer.tenant_id, answer.token_id, answer.key_id, frozenset(answer.scopes), expires_at)

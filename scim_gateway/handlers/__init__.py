@@ -1,0 +1,1 @@
+"""One class per family of endpoints: parse -> one call -> render."""
