@@ -1,0 +1,236 @@
+"""Transactions: what they see, how long they wait, and what becomes of the driver's errors."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from control_plane.domain.errors import MusterError, Overloaded, Unavailable
+from control_plane.domain.resources import ResourceType
+from control_plane.storage import resources
+from control_plane.storage.engine import Storage
+from control_plane.storage.migrate import migrate
+from tests.fixtures.postgres import OWNER, Database, PostgresServer, free_port, make_server
+from tests.storage.world import World, connected, eventually_blocked, make_tenant, user
+
+TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename ~ '^muster_(app|batch)$'"
+
+
+async def test_an_exception_undoes_everything(storage: Storage, world: World) -> None:
+    ada = user("ada")
+
+    async def fail() -> None:
+        async with storage.begin(world.tenant) as tx:
+            await resources.insert(tx, [ada])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
+    async with storage.begin(world.tenant) as tx:
+        assert await resources.get(tx, ResourceType.USER, [ada.id]) == {}
+
+
+async def test_cancellation_undoes_everything_and_gives_the_connection_back(database: Database) -> None:
+    storage = await Storage.open(database.app_url, pool_size=1, timeout_s=5)
+    tenant = await make_tenant(storage)
+    ada = user("ada")
+
+    async def write() -> None:
+        async with storage.begin(tenant) as tx:
+            await resources.insert(tx, [ada])
+            await tx.fetch("SELECT pg_advisory_xact_lock(1)")
+
+    async with connected(database.superuser_url) as other:
+        await other.execute("SELECT pg_advisory_lock(1)")
+        task = asyncio.create_task(write())
+        await eventually_blocked(storage)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with storage.begin(tenant) as tx:
+        assert await resources.get(tx, ResourceType.USER, [ada.id]) == {}
+    await storage.close()
+
+
+async def test_a_transaction_that_only_reads_cannot_write(storage: Storage, world: World) -> None:
+    with pytest.raises(MusterError):
+        async with storage.begin(world.tenant, read_only=True) as tx:
+            await resources.insert(tx, [user("ada")])
+
+
+async def test_a_batch_has_no_single_tenant(storage: Storage, world: World) -> None:
+    async with storage.begin_batch([world.tenant]) as tx:
+        with pytest.raises(RuntimeError):
+            _ = tx.tenant
+
+
+async def test_a_slow_statement_is_cut_off(storage: Storage, world: World) -> None:
+    with pytest.raises(Overloaded) as caught:
+        async with storage.begin(world.tenant, timeout_s=0.05) as tx:
+            await tx.fetch("SELECT pg_sleep(60)")
+    assert caught.value.retry_after_s == 1.0
+    with pytest.raises(Overloaded):
+        async with storage.begin_batch([world.tenant], timeout_s=0.05) as tx:
+            await tx.fetch("SELECT pg_sleep(60)")
+
+
+async def test_a_callers_own_time_limit_stays_his(storage: Storage, world: World) -> None:
+    with pytest.raises(TimeoutError):
+        async with storage.begin(world.tenant) as tx, asyncio.timeout(0.05):
+            await tx.fetch("SELECT pg_sleep(60)")
+
+
+async def test_an_exhausted_pool_is_unavailable(database: Database) -> None:
+    storage = await Storage.open(database.app_url, pool_size=1, timeout_s=0.1)
+    tenant = await make_tenant(storage)
+    async with storage.begin(tenant):
+        with pytest.raises(Unavailable):
+            async with storage.begin(tenant):
+                pass
+    await storage.close()
+
+
+async def test_a_deadlock_is_unavailable(storage: Storage, world: World) -> None:
+    ada, bob = user("ada"), user("bob")
+    await world.store(ada, bob)
+    both = asyncio.Barrier(2)
+
+    async def lock(first: object, second: object) -> None:
+        async with storage.begin(world.tenant) as tx:
+            sql = "SELECT 1 FROM resources WHERE id = %(id)b FOR UPDATE"
+            await tx.fetch(sql, {"id": first})
+            await both.wait()
+            await tx.fetch(sql, {"id": second})
+
+    outcomes = await asyncio.gather(lock(ada.id, bob.id), lock(bob.id, ada.id), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in outcomes) == ["NoneType", "Unavailable"]
+
+
+async def test_driver_text_stays_inside(storage: Storage, world: World) -> None:
+    with pytest.raises(MusterError) as caught:
+        async with storage.begin(world.tenant) as tx:
+            await tx.fetch("SELECT 1 FROM no_such_table")
+    assert "no_such_table" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+async def test_ping(storage: Storage) -> None:
+    await storage.ping()
+
+
+async def test_durability_is_the_choice_of_the_transaction(storage: Storage) -> None:
+    show = "SELECT current_setting('synchronous_commit')"
+    async with storage.begin_batch((), durable=False) as tx:
+        assert await tx.fetch(show) == [("off",)]
+    async with storage.begin_batch(()) as tx:
+        assert await tx.fetch(show) == [("on",)]
+
+
+async def test_a_severed_connection_is_replaced_unnoticed(
+    storage: Storage, world: World, postgres_server: PostgresServer, database: Database
+) -> None:
+    await storage.ping()
+    postgres_server.execute_in(database, TERMINATE)
+    await storage.ping()
+    async with storage.begin(world.tenant) as tx:
+        await tx.fetch("SELECT 1")
+
+
+async def test_a_connection_lost_in_the_middle_is_unavailable(
+    storage: Storage, world: World, postgres_server: PostgresServer, database: Database
+) -> None:
+    async def lose() -> None:
+        async with storage.begin(world.tenant) as tx:
+            pid = (await tx.fetch("SELECT pg_backend_pid()"))[0][0]
+            postgres_server.execute_in(database, f"SELECT pg_terminate_backend({pid}, 5000)")
+            await tx.fetch("SELECT 1")
+
+    with pytest.raises(Unavailable):
+        await lose()
+    await storage.ping()
+
+
+async def test_nobody_listening_is_unavailable() -> None:
+    storage = await Storage.open(f"postgresql://muster_app@127.0.0.1:{free_port()}/none", pool_size=1, timeout_s=1)
+    with pytest.raises(Unavailable):
+        await storage.ping()
+    await storage.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that the test may stop."""
+    folder = Path(tempfile.mkdtemp(prefix="muster-test-pg-"))
+    folder.chmod(0o755)
+    server = make_server(folder)
+    server.execute(f"CREATE DATABASE muster OWNER {OWNER}")
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+async def test_a_server_that_stops_is_unavailable_until_it_is_back(own_server: PostgresServer) -> None:
+    database = own_server.database("muster")
+    await asyncio.to_thread(migrate, database.owner_url, None)
+    storage = await Storage.open(database.app_url, pool_size=2, timeout_s=2)
+    tenant = await make_tenant(storage)
+    async with aclosing(storage.listen("news")) as news:
+        assert await anext(news) is None
+        own_server.stop()
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                async with storage.begin(tenant) as tx:
+                    await tx.fetch("SELECT 1")
+        own_server.start()
+        async with storage.begin(tenant) as tx:
+            assert (await resources.page(tx, ResourceType.USER, 1, 1)).total == 0
+        # The listener comes back by itself, and says that it was away.
+        async with asyncio.timeout(10):
+            assert await anext(news) is None
+    await storage.close()
+
+
+@pytest.fixture
+async def news(storage: Storage) -> AsyncIterator[AsyncIterator[str | None]]:
+    """A listener that is connected."""
+    async with aclosing(storage.listen("news")) as heard:
+        assert await anext(heard) is None
+        yield heard
+
+
+async def test_notifications_arrive_when_the_transaction_commits(
+    storage: Storage, world: World, news: AsyncIterator[str | None]
+) -> None:
+    async def fail() -> None:
+        async with storage.begin(world.tenant) as tx:
+            await storage.notify(tx, "news", "undone")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await fail()
+    async with storage.begin(world.tenant) as tx:
+        await storage.notify(tx, "news", "one")
+        await storage.notify(tx, "other", "elsewhere")
+    async with storage.begin_batch(()) as tx:
+        await storage.notify(tx, "news", "two")
+    async with asyncio.timeout(5):
+        assert [await anext(news), await anext(news)] == ["one", "two"]
+
+
+async def test_a_listener_says_when_it_was_cut_off(
+    storage: Storage, news: AsyncIterator[str | None], database: Database
+) -> None:
+    async with connected(database.superuser_url) as connection:
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^LISTEN'")
+    async with asyncio.timeout(10):
+        assert await anext(news) is None
+
+
+async def test_the_driver_is_psycopg_with_its_c_part() -> None:
+    assert psycopg.pq.__impl__ == "binary"

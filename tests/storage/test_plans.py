@@ -1,0 +1,190 @@
+"""The hot statements use their index, for a tenant that PostgreSQL knows nothing about in a table full of others.
+
+Both ways a prepared statement may be planned are tried: for its values, and once for all values.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, LiteralString
+
+import pytest
+import pytest_asyncio
+
+from control_plane.domain.ids import TargetId, TenantId
+from control_plane.domain.jobs import JobKey
+from control_plane.storage import memberships, provisioning, resource_sql, resources, settlement, targets, tokens
+from control_plane.storage.engine import Storage, Tx
+from control_plane.storage.marks import key_columns
+from tests.fixtures.postgres import Database, PostgresServer
+from tests.storage.world import NOW, World, group, make_world, user
+
+OTHERS, EACH = 50, 1_000
+NAME = "muster_test_plans"
+FILL = f"""
+    INSERT INTO tenants SELECT gen_random_uuid(), 'other', now() FROM generate_series(1, {OTHERS});
+    INSERT INTO targets SELECT gen_random_uuid(), id, 'App', 1, 2, 'https://x', '', 1, now(), now() FROM tenants;
+    INSERT INTO resources
+        SELECT uuidv7(), t.id, CASE n % 10 WHEN 0 THEN 2 ELSE 1 END, 1, 'u' || n, 'u' || n, 'e' || n, 'd' || n,
+               'd' || n, true, now(), now(), '{{"userName": "u"}}'
+        FROM tenants t, generate_series(1, {EACH}) n;
+    INSERT INTO memberships
+        SELECT g.tenant_id, g.id, u.id FROM resources g JOIN LATERAL (
+            SELECT id FROM resources u WHERE u.tenant_id = g.tenant_id AND u.type = 1 LIMIT 10) u ON true
+        WHERE g.type = 2;
+    INSERT INTO provisioning
+        SELECT r.tenant_id, t.id, r.id, r.type, 2, CASE WHEN random() < 0.1 THEN 1 ELSE 2 END, false, 'r' || r.id::text
+        FROM resources r JOIN targets t ON t.tenant_id = r.tenant_id;
+    INSERT INTO counters SELECT id, 1, 0, {EACH} FROM tenants;
+"""
+# Every table here grows with the customers; these do not.
+SMALL = {"queue_state"}
+
+
+@pytest.fixture(scope="module")
+def full_database(postgres_server: PostgresServer, template_database: Database) -> Iterator[Database]:
+    """A database with 50,000 resources of other tenants, whose statistics are fresh."""
+    database = postgres_server.create(NAME, template_database.name)
+    postgres_server.execute_in(database, "SET session_replication_role = replica;" + FILL, "ANALYZE")
+    yield database
+    postgres_server.drop(NAME)
+
+
+@pytest.fixture(scope="module")
+def newcomer(full_database: Database) -> tuple[TenantId, TargetId]:
+    """A tenant that came after the statistics, with a target, 300 users and a group of them all."""
+
+    async def arrive() -> tuple[TenantId, TargetId]:
+        storage = await Storage.open(full_database.app_url, pool_size=2, timeout_s=10)
+        world = await make_world(storage)
+        rows = [user(f"user-{number}", external_id=f"x{number}", display_name="Same") for number in range(300)]
+        staff = group("Staff")
+        await world.store(*rows, staff)
+        await world.join(staff, *rows)
+        await storage.close()
+        return world.tenant, world.target
+
+    return asyncio.run(arrive())
+
+
+@pytest_asyncio.fixture
+async def fresh(full_database: Database, newcomer: tuple[TenantId, TargetId]) -> AsyncIterator[World]:
+    """The newcomer, in this test's own loop."""
+    storage = await Storage.open(full_database.app_url, pool_size=2, timeout_s=10)
+    yield World(storage, *newcomer)
+    await storage.close()
+
+
+async def content_of(world: World) -> tuple[list[Any], Any]:
+    """Return the ids of the users, and of the group."""
+    async with world.storage.begin(world.tenant) as tx:
+        users = await tx.fetch("SELECT id FROM resources WHERE type = 1 ORDER BY id")
+        groups = await tx.fetch("SELECT id FROM resources WHERE type = 2")
+    return [row[0] for row in users], groups[0][0]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every node of a plan."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+async def indexes(tx: Tx, mode: str, sql: LiteralString, params: dict[str, Any]) -> set[str]:
+    """Return which indexes the plan of ``sql`` uses; fail if it reads a table without one, or a whole index."""
+    await tx.fetch("SELECT set_config('plan_cache_mode', %(mode)b::text, true)", {"mode": mode})
+    found = await tx.fetch("EXPLAIN (FORMAT JSON) " + sql, params)
+    plan = found[0][0][0]["Plan"]
+    used = set()
+    for node in nodes(plan):
+        relation = node.get("Relation Name")
+        if relation is not None and node["Node Type"] != "ModifyTable":
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), plan
+            assert "Index Cond" in node or "Recheck Cond" in node, f"{relation}: walks a whole index: {plan}"
+        # Both indexes of targets have the same two columns: either is as good.
+        if "Index Name" in node and not node["Index Name"].startswith("targets_"):
+            used.add(node["Index Name"])
+    return used
+
+
+MODES = ("force_custom_plan", "force_generic_plan")
+WANTED: dict[str, tuple[LiteralString, dict[str, Any], set[str]]] = {
+    "get": (resource_sql.GET, {}, {"resources_pkey"}),
+    "get locked": (resource_sql.GET_LOCKED, {}, {"resources_pkey"}),
+    "userName": (resource_sql.FIND_USER_NAME, {"value": "user-7"}, {"resources_user_name"}),
+    "externalId": (resource_sql.FIND_EXTERNAL_ID, {"value": "x7"}, {"resources_external_id", "resources_pkey"}),
+    "displayName": (resource_sql.FIND_DISPLAY_NAME, {"value": "same"}, {"resources_display_name", "resources_pkey"}),
+    "first page": (resource_sql.FIRST_PAGE, {}, {"resources_listing", "counters_pkey"}),
+    "later page": (resource_sql.LATER_PAGE, {}, {"resources_listing", "resources_pkey", "counters_pkey"}),
+    "insert": (resource_sql.INSERT, {}, set()),
+    "update": (resource_sql.UPDATE, {}, {"resources_pkey", "provisioning_pkey"}),
+    "backfill": (provisioning.BACKFILL, {}, {"resources_listing"}),
+    "touch": (resource_sql.TOUCH, {}, {"resources_pkey", "provisioning_pkey"}),
+    "delete": (
+        resource_sql.DELETE, {}, {"resources_pkey", "memberships_of_member", "provisioning_pkey"}
+    ),
+    "members rendered": (memberships.RENDER, {}, {"memberships_pkey", "resources_pkey"}),
+    "members streamed": (memberships.STREAM, {}, {"memberships_pkey", "resources_pkey"}),
+    "members added": (memberships.ADD, {}, {"memberships_pkey", "memberships_of_member", "resources_pkey"}),
+    "status": (provisioning.STATUS, {}, {"provisioning_dirty", "counters_pkey"}),
+}  # fmt: skip
+BATCH: dict[str, tuple[LiteralString, set[str]]] = {
+    "lease": (provisioning.LEASE, {"provisioning_pkey"}),
+    "read work": (
+        provisioning.READ_WORK,
+        {"provisioning_pkey", "provisioning_remote_id", "memberships_pkey", "resources_pkey"},
+    ),
+    "settle": (
+        settlement.LOCK, {"provisioning_pkey", "provisioning_remote_id", "memberships_of_member"}
+    ),
+    "raise groups": (settlement.RAISE_GROUPS, {"provisioning_pkey", "memberships_of_member"}),
+    "redirty": (provisioning.REDIRTY, {"provisioning_pkey"}),
+    "dirty page": (provisioning.DIRTY_PAGE, {"provisioning_dirty"}),
+    "member remote ids": (provisioning.MEMBER_REMOTE_IDS, {"memberships_pkey", "provisioning_pkey"}),
+    "load targets": (targets.LOAD, set()),
+    "token": (tokens.FIND_BY_KEY_ID, {"tokens_key_id"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", WANTED)
+async def test_requests_use_their_index(fresh: World, mode: str, batch: int, name: str) -> None:
+    sql, special, wanted = WANTED[name]
+    users, staff = await content_of(fresh)
+    params = {
+        "tenant": fresh.tenant, "type": 1, "ids": users[:batch], "groups": [staff], "group": staff, "base": "",
+        "limit": 1000, "count": 100, "skip": 100, "at": NOW, "slot": 3, "target": fresh.target, **special,
+    }  # fmt: skip
+    if name in ("insert", "update"):
+        params |= resources._columns([user(f"new-{number}") for number in range(100)])
+    async with fresh.storage.begin(fresh.tenant) as tx:
+        assert await indexes(tx, mode, sql, params) <= wanted
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", BATCH)
+async def test_leases_use_their_index(fresh: World, mode: str, batch: int, name: str) -> None:
+    sql, wanted = BATCH[name]
+    users, staff = await content_of(fresh)
+    keys = [JobKey(fresh.tenant, fresh.target, one) for one in users[:batch]]
+    nil = provisioning.NIL
+    params = {
+        **key_columns(keys), "epochs": [1] * batch, "fences": [1] * batch, "at": NOW, "worker": "w",
+        "remote_ids": ["r-1"] * batch, "tenant": nil, "target": nil, "resource": nil, "nil": nil, "limit": 1000,
+        "key_id": "k", "after": "", "ids": [fresh.target],
+    }  # fmt: skip
+    if name == "member remote ids":
+        params |= {"tenant": fresh.tenant, "target": fresh.target, "resource": staff}
+    async with fresh.storage.begin_batch([fresh.tenant, TenantId(nil)]) as tx:
+        assert await indexes(tx, mode, sql, params) <= wanted
+
+
+async def test_one_index_of_resources_starts_with_the_tenant(fresh: World) -> None:
+    query = """
+        SELECT i.indexrelid::regclass::text FROM pg_index i
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = 'resources'::regclass AND a.attname = 'tenant_id'
+    """
+    async with fresh.storage.begin(fresh.tenant) as tx:
+        assert await tx.fetch(query) == [("resources_listing",)]
