@@ -29,12 +29,12 @@ class ControlPlane:
         """``token`` is the admin, gateway or worker token of the caller."""
         self.channel = channel
         self._authorization = ("authorization", f"Bearer {token}")
-        self.tenants: "TenantServiceAsyncStub" = TenantServiceStub(channel)
-        self.tokens: "TokenServiceAsyncStub" = TokenServiceStub(channel)
-        self.targets: "TargetServiceAsyncStub" = TargetServiceStub(channel)
-        self.directory: "DirectoryServiceAsyncStub" = DirectoryServiceStub(channel)
-        self.audit: "AuditServiceAsyncStub" = AuditServiceStub(channel)
-        self.leases: "LeaseServiceAsyncStub" = LeaseServiceStub(channel)
+        self.tenants: TenantServiceAsyncStub = TenantServiceStub(channel)
+        self.tokens: TokenServiceAsyncStub = TokenServiceStub(channel)
+        self.targets: TargetServiceAsyncStub = TargetServiceStub(channel)
+        self.directory: DirectoryServiceAsyncStub = DirectoryServiceStub(channel)
+        self.audit: AuditServiceAsyncStub = AuditServiceStub(channel)
+        self.leases: LeaseServiceAsyncStub = LeaseServiceStub(channel)
 
     def metadata(self, *, actor_id: str = "", actor_address: str = "") -> Metadata:
         """Return the metadata of a call: the credential, the context's request id and, from a gateway, who acts."""

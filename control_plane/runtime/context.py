@@ -11,7 +11,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 def accept_request_id(given: str | None) -> str:
     """Return the caller's id if it is short and harmless, else a new one; it becomes the context's."""
-    fit = given and given.isascii() and len(given) <= MAX_LENGTH and all(char.isalnum() or char in "-_.:" for char in given)
+    short = given is not None and given.isascii() and 0 < len(given) <= MAX_LENGTH
+    fit = short and all(char.isalnum() or char in "-_.:" for char in given or "")
     chosen = given if fit and given else uuid4().hex
     request_id.set(chosen)
     return chosen

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import orjson
 
+from control_plane.domain.errors import NotFound
 from control_plane.domain.ids import ResourceId, TenantId, uuid7
 from control_plane.domain.resources import Document, NewResource, ResourceType, StoredResource
 from control_plane.runtime.clock import Clock
@@ -28,7 +29,7 @@ from control_plane.scim.validate import normalise
 from control_plane.services.caller import Caller, Deed, Scribe
 from control_plane.services.members import MemberEdit, edit_members
 from control_plane.services.relay import Relay
-from control_plane.storage import audit, memberships, resources
+from control_plane.storage import audit, memberships, resources, tenants
 from control_plane.storage.engine import Storage, Tx
 from control_plane.storage.resources import Page
 
@@ -38,6 +39,7 @@ MAX_RESULTS = 200
 DEFAULT_COUNT = 100
 # How much of a caller's unknown attribute names an audit event keeps.
 MAX_IGNORED, MAX_NAME = 20, 100
+KNOWN_TENANTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class DirectoryService:
     def __init__(self, storage: Storage, clock: Clock, relay: Relay) -> None:
         self._storage, self._clock, self._relay = storage, clock, relay
         self._scribe, self._registry = Scribe(clock), default_registry()
+        # Tenants that exist, as far as this process has seen: they are never deleted so far.
+        self._known: set[TenantId] = set()
 
     async def create(self, caller: Caller, asked: Asked, body: str) -> StoredResource:
         """Create a resource from the body of a POST; Uniqueness if the userName is taken."""
@@ -86,6 +90,7 @@ class DirectoryService:
         row = self._row(resource_id, asked.type, normal.document)
         edit = MemberEdit()
         async with self._storage.begin(asked.tenant) as tx:
+            await self._require_tenant(tx, asked.tenant)
             written = await resources.insert(tx, [row])
             if resource_id not in written.ids:
                 raise Uniqueness(f"userName {row.user_name!r} is already in use")
@@ -193,6 +198,16 @@ class DirectoryService:
             after = await self._with_members(tx, asked, after)
         self._relay.push(written.raised)
         return Patched(after, changed=True)
+
+    async def _require_tenant(self, tx: Tx, tenant: TenantId) -> None:
+        """Raise NotFound for a tenant that does not exist: no foreign key would refuse its rows."""
+        if tenant in self._known:
+            return
+        if await tenants.get(tx, tenant) is None:
+            raise NotFound("tenant", tenant)
+        if len(self._known) >= KNOWN_TENANTS:
+            self._known.clear()
+        self._known.add(tenant)
 
     async def _load(self, tx: Tx, asked: Asked, resource_id: str, *, lock: bool = False) -> StoredResource:
         try:

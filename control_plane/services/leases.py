@@ -31,7 +31,8 @@ RETRY_S = 0.5
 BUSY_S = 0.25
 MAX_CLAIMS = 64
 MAX_RESULTS = 1_000
-MEMBERS_PAGE = 1_000
+# Each page reads the whole group in the database, so pages are large: 5,000 ids are about 200 kB.
+MEMBERS_PAGE = 5_000
 
 
 @dataclass(frozen=True, slots=True)

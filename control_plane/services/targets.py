@@ -12,6 +12,9 @@ from control_plane.services.relay import Relay
 from control_plane.storage import audit, provisioning, targets, tenants
 from control_plane.storage.engine import Storage, Tx
 
+# Marking every resource of a tenant takes about 10 us each; the policy table gives CreateTarget 30 s.
+BACKFILL_TIMEOUT_S = 25.0
+
 
 def secret_binding(tenant: TenantId, target: TargetId) -> str:
     """Return what a target's sealed secret is bound to."""
@@ -50,7 +53,7 @@ class TargetService:
             created_at=now,
             updated_at=now,
         )
-        async with self._storage.begin(tenant) as tx:
+        async with self._storage.begin(tenant, timeout_s=BACKFILL_TIMEOUT_S) as tx:
             if await tenants.get(tx, tenant) is None:
                 raise NotFound("tenant", tenant)
             await targets.insert(tx, target)

@@ -224,3 +224,9 @@ async def test_a_write_raises_what_is_wanted_in_every_target(directory: Director
     assert (status.total, status.pending) == (2, 2)
     assert target.state == tenancy_pb2.TARGET_STATE_PAUSED
     assert "bearer_token" not in str(target)
+
+
+async def test_a_tenant_that_does_not_exist_gets_no_resources(plane: Plane) -> None:
+    nobody = Directory(plane, str(uuid4()))
+    refusal = await refused(nobody.create(USER, userName="ghost"))
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")

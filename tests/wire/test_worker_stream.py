@@ -347,6 +347,7 @@ async def test_a_lost_lease_stops_its_handler_and_frees_its_slot(slow_target: Sl
         server.scim_url = slow_target.url
         await server.give(*three_users()[:1])
         await slow_target.busy(1)
+        await server.until(lambda: server.turns[-1].credit == 0, "the slot is taken")
         await server.lose(1)
         await server.until(lambda: server.turns[-1].credit == 1, "the slot is free again")
         slow_target.go.set()
