@@ -62,14 +62,18 @@ class Convergence:
         raise TargetFailed(f"the target does not hold still: {surprise.text if surprise else ''}")
 
     async def _remove(self) -> Converged:
-        if not self._remote_id:
-            # Never linked, so nothing to delete. Or an earlier lease created an account without living to tell (stale
-            # or attempt say so): a deleted resource has no name left to search by, so it cannot be found from here, and
-            # is left to a reconciliation, which scans.
+        if self._remote_id:
+            plan = self._connector.plan(self._desired, Remote(self._remote_id))
+            await self._apply(plan.steps)
+            return Converged("", plan.effect)
+        # Never linked. An earlier lease may have created an account without living to tell: it goes only if it bears
+        # both the name and the external id that we gave it.
+        orphan = await self._connector.find_former(self._permit, self._desired) if self._desired.former else None
+        if orphan is None:
             return Converged("", Effect.NONE)
-        plan = self._connector.plan(self._desired, Remote(self._remote_id))
+        plan = self._connector.plan(self._desired, orphan)
         await self._apply(plan.steps)
-        return Converged("", plan.effect)
+        return Converged(orphan.remote_id, plan.effect)
 
     async def _locate(self) -> Remote | None:
         """Return what the target has: by the link, else by name. This reading comes before every write.

@@ -8,6 +8,7 @@ from workers.leases import TurnDraft
 from workers.messages import (
     DesiredResource,
     Done,
+    FormerResource,
     Lease,
     Loss,
     Nack,
@@ -100,6 +101,9 @@ def lease(message: lease_pb2.Lease, target: Target | None) -> Lease:
         desired=desired,
         remote_id=message.remote_id,
         target=target,
+        former=FormerResource(message.former.id, message.former.name, message.former.external_id)
+        if message.HasField("former")
+        else None,
     )
 
 

@@ -177,7 +177,7 @@ class Executor:
 
     async def _desired(self, lease: Lease) -> Desired:
         if lease.desired is None:
-            return Desired(lease.kind, "")
+            return Desired(lease.kind, "", former=lease.former)
         members = await self._outbox.members(lease) if lease.kind is ResourceKind.GROUP else frozenset()
         document = orjson.loads(lease.desired.document)
         # The envelope decides: the document's externalId is the same, or missing.

@@ -75,6 +75,15 @@ class DesiredResource:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerResource:
+    """What a deleted resource was called."""
+
+    resource_id: str
+    name: str  # userName or displayName
+    external_id: str  # "": it had none
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right, for a short time, to make one resource in one target equal to its desired state."""
 
@@ -88,6 +97,7 @@ class Lease:
     desired: DesiredResource | None  # None: it was deleted and must go from the target
     remote_id: str  # "": not linked yet
     target: Target | None  # None: its snapshot never came
+    former: FormerResource | None = None  # deleted and never linked: what it was called
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,11 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The target equals the desired state. ``remote_id`` is "" when it is gone from there."""
+    """The target equals the desired state. ``remote_id`` is "" when it is gone from there.
+
+    One that was deleted after it had been found by its former name keeps the id that it had: the control plane makes
+    sure that no living resource was linked to it meanwhile.
+    """
 
     fence: int
     applied_version: int

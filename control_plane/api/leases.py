@@ -9,6 +9,7 @@ from control_plane.api import convert
 from control_plane.api.errors import CallRefused
 from control_plane.api.interceptors.wrapping import Context
 from control_plane.domain.jobs import Effect, Failure, Fence, JobKey
+from control_plane.domain.targets import Work
 from control_plane.services.leases import LeaseEngine
 from control_plane.services.sessions import Done, Granted, Held, Nack, OpenTarget, Session, Told, Turn
 from protos.lease.v1 import lease_pb2 as pb
@@ -128,7 +129,14 @@ def _lease(one: Granted) -> pb.Lease:
         remote_id=work.remote_id,
         target_id=str(work.target),
         pending_members=work.pending_members,
+        former=_former(work),
     )
+
+
+def _former(work: Work) -> pb.FormerResource | None:
+    if work.former is None:
+        return None
+    return pb.FormerResource(id=str(work.resource), name=work.former.name, external_id=work.former.external_id)
 
 
 def _snapshot(one: OpenTarget) -> pb.TargetSnapshot:

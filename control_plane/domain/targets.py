@@ -49,6 +49,14 @@ class TargetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Former:
+    """What a deleted resource was called: an account that nobody told us of can be found by it."""
+
+    name: str  # userName or displayName
+    external_id: str  # "": it had none, and the target was given the resource's id
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What a lease is about, as read from the database at dispatch."""
 
@@ -62,3 +70,4 @@ class Work:
     pending_members: int
     target_state: TargetState
     attempts: int
+    former: Former | None = None  # deleted and never linked

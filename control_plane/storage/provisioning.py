@@ -14,7 +14,7 @@ from control_plane.domain.errors import LeaseLost
 from control_plane.domain.ids import ResourceId, TargetId, TenantId
 from control_plane.domain.jobs import Fence, JobKey
 from control_plane.domain.resources import ResourceType
-from control_plane.domain.targets import TargetState, TargetStatus, Work
+from control_plane.domain.targets import Former, TargetState, TargetStatus, Work
 from control_plane.storage.engine import Tx
 from control_plane.storage.marks import Raised, key_columns, raised_keys
 from control_plane.storage.resource_sql import COLUMNS
@@ -45,7 +45,9 @@ LEASE: LiteralString = """
       AND (p.epoch, p.fence) < (h.epoch, h.fence)
     RETURNING p.tenant_id, p.target_id, p.resource_id
 """
-# A tombstone whose account a living resource has taken over must not be handed the account: it would delete it.
+# A tombstone whose account a living resource has taken over must not be handed the account: it would delete it. One
+# without a link may have made an account all the same (a worker that died after its POST), to be found by its former
+# name, unless that name lives again.
 READ_WORK = (
     """
     SELECT p.tenant_id, p.target_id, p.resource_id, p.type, p.desired_version, p.applied_version,
@@ -53,7 +55,15 @@ READ_WORK = (
                SELECT FROM provisioning q WHERE q.remote_id = p.remote_id AND q.target_id = p.target_id
                                             AND q.tenant_id = p.tenant_id AND NOT q.deleted
            ) THEN '' ELSE coalesce(p.remote_id, '') END,
-           pending.members, t.state, p.attempts, """
+           pending.members, t.state, p.attempts,
+           CASE WHEN p.deleted AND p.remote_id IS NULL AND NOT EXISTS (
+               SELECT FROM resources q WHERE q.user_name_key = p.former_name_key AND q.tenant_id = p.tenant_id
+                                         AND q.type = 1 AND p.type = 1
+           ) AND NOT EXISTS (
+               SELECT FROM resources q WHERE q.display_name_key = p.former_name_key AND q.tenant_id = p.tenant_id
+                                         AND q.type = 2 AND p.type = 2
+           ) THEN p.former_name END,
+           p.former_external_id, """
     + COLUMNS
     + """
     FROM unnest(%(tenants)b::uuid[], %(targets)b::uuid[], %(resources)b::uuid[])
@@ -226,5 +236,6 @@ def _work(row: tuple[Any, ...]) -> Work:
         pending_members=row[7],
         target_state=TargetState(row[8]),
         attempts=row[9],
-        desired=None if row[10] is None else stored(row[10:]),
+        former=Former(row[10], row[11] or "") if row[10] else None,
+        desired=None if row[12] is None else stored(row[12:]),
     )

@@ -99,7 +99,9 @@ DELETE: LiteralString = """
         FROM holders h WHERE r.id = h.id AND r.tenant_id = %(tenant)b::uuid
         RETURNING r.id
     ), gone AS (
-        DELETE FROM resources WHERE id = any(%(ids)b::uuid[]) AND tenant_id = %(tenant)b::uuid RETURNING id, type
+        DELETE FROM resources WHERE id = any(%(ids)b::uuid[]) AND tenant_id = %(tenant)b::uuid
+        RETURNING id, type, coalesce(user_name, display_name) AS name,
+                  coalesce(user_name_key, display_name_key) AS name_key, external_id
     ), counted AS (
         INSERT INTO counters AS c (tenant_id, type, slot, count)
         SELECT %(tenant)b::uuid, type, %(slot)b::smallint, -count(*) FROM gone GROUP BY type
@@ -114,8 +116,9 @@ DELETE: LiteralString = """
         UPDATE provisioning p
         SET desired_version = p.desired_version + 1, deleted = p.deleted OR h.deleted,
             dirty_since = CASE WHEN p.desired_version > p.applied_version THEN p.dirty_since
-                               ELSE %(at)b::timestamptz END
-        FROM held h
+                               ELSE %(at)b::timestamptz END,
+            former_name = g.name, former_name_key = g.name_key, former_external_id = g.external_id
+        FROM held h LEFT JOIN gone g ON g.id = h.resource_id
         WHERE p.resource_id = h.resource_id AND p.target_id = h.target_id AND p.tenant_id = %(tenant)b::uuid
         RETURNING p.resource_id, p.target_id, p.desired_version
     )

@@ -131,7 +131,10 @@ BATCH: dict[str, tuple[LiteralString, set[str]]] = {
     "lease": (provisioning.LEASE, {"provisioning_pkey"}),
     "read work": (
         provisioning.READ_WORK,
-        {"provisioning_pkey", "provisioning_remote_id", "memberships_pkey", "resources_pkey"},
+        {
+            "provisioning_pkey", "provisioning_remote_id", "memberships_pkey", "resources_pkey", "resources_user_name",
+            "resources_display_name",
+        },
     ),
     "settle": (
         settlement.LOCK, {"provisioning_pkey", "provisioning_remote_id", "memberships_of_member"}

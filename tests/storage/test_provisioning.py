@@ -1,13 +1,14 @@
 """Marks and the beginning of leases."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from control_plane.domain.errors import LeaseLost, Overloaded
 from control_plane.domain.jobs import Failure, Fence, JobKey
-from control_plane.domain.resources import ResourceType
-from control_plane.domain.targets import TargetState, Work
+from control_plane.domain.resources import NewResource, ResourceType
+from control_plane.domain.targets import Former, TargetState, Work
 from control_plane.storage import memberships, provisioning, resources, targets
 from control_plane.storage.engine import Storage
 from tests.storage.world import NOW, World, done, failed, group, later, make_world, target_of, user
@@ -68,6 +69,37 @@ async def test_dispatch_of_a_tombstone_has_no_desired_state(world: World) -> Non
     work = await world.lease(ada, Fence(1, 2))
     assert work is not None
     assert (work.desired, work.remote_id, work.desired_version, work.applied_version) == (None, "r-1", 2, 1)
+
+
+async def test_a_tombstone_without_a_link_says_what_it_was_called(world: World) -> None:
+    ada, staff = user("Ada", external_id="x-1"), group("Staff")
+    await world.store(ada, staff)
+    for one, name, external_id in ((ada, "Ada", "x-1"), (staff, "Staff", "")):
+        await world.delete(one)
+        work = await world.lease(one, Fence(1, 2))
+        assert work is not None
+        assert (work.remote_id, work.former) == ("", Former(name, external_id))
+
+
+@pytest.mark.parametrize("make", [user, group])
+async def test_a_former_name_that_lives_again_is_not_told(world: World, make: Callable[[str], NewResource]) -> None:
+    old, new = make("Same"), make("SAME")
+    await world.store(old)
+    await world.delete(old)
+    await world.store(new)
+    work = await world.lease(old, Fence(1, 1))
+    assert work is not None
+    assert work.former is None
+
+
+async def test_a_linked_tombstone_needs_no_former_name(world: World) -> None:
+    ada = user("ada")
+    await world.store(ada)
+    await world.link(ada, "r-1", Fence(1, 1))
+    await world.delete(ada)
+    work = await world.lease(ada, Fence(1, 2))
+    assert work is not None
+    assert work.former is None
 
 
 async def test_dispatch_counts_the_members_that_the_target_lacks(world: World) -> None:

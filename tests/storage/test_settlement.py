@@ -292,3 +292,16 @@ async def test_settle_without_its_tenant_writes_nothing(storage: Storage, world:
         assert await provisioning.settle(tx, []) == provisioning.SettleOutcome(frozenset(), ())
     assert outcome.accepted == frozenset()
     assert (await world.row(ada))["remote_id"] is None
+
+
+async def test_a_tombstone_that_deleted_a_living_resources_account_has_it_made_again(world: World) -> None:
+    """The tombstone had no link: it found the account by its former name, which a new resource took up meanwhile."""
+    old, new = user("ada"), user("ada")
+    await world.store(old)
+    await world.delete(old)
+    await world.store(new)
+    assert await world.lease(old, Fence(1, 1)) is not None
+    await world.link(new, "r-1", Fence(1, 2))
+    outcome = await world.settle(done(world.key(old), Fence(1, 1), 2, "r-1", effect=Effect.DELETED))
+    assert {one.key for one in outcome.raised} == {world.key(new)}
+    assert (await world.row(new))["remote_id"] is None

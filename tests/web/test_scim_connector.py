@@ -18,7 +18,7 @@ from workers.connectors.scim import ScimConnector
 from workers.connectors.scim_http import ScimClient
 from workers.connectors.scim_plan import ENTERPRISE
 from workers.converge import Converged, Convergence
-from workers.messages import Effect, ResourceKind, ScimTarget
+from workers.messages import Effect, FormerResource, ResourceKind, ScimTarget
 
 USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -116,6 +116,21 @@ async def test_a_deleted_user_that_was_never_linked_needs_no_call(scim_target: S
     async with connected(scim_target.url, scim_target.token) as run:
         assert await run.converge(Desired(ResourceKind.USER, "muster-1")) == Converged("", Effect.NONE)
         assert run.permit.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("external_id", "ours"), [("x-1", True), ("muster-1", False), ("", False), ("somebody-else", False)]
+)
+async def test_a_lost_account_of_a_deleted_user_goes_only_if_it_is_ours(
+    scim_target: ScimTargetApp, external_id: str, ours: bool
+) -> None:
+    body = {"schemas": [USER_SCHEMA], "userName": "ada", **({"externalId": external_id} if external_id else {})}
+    there = scim_target.call("POST", "/Users", body)
+    gone = Desired(ResourceKind.USER, "", former=FormerResource("muster-1", "ADA", "x-1"))
+    async with connected(scim_target.url, scim_target.token) as run:
+        done = await run.converge(gone)
+    assert done == (Converged(there["id"], Effect.DELETED) if ours else Converged("", Effect.NONE))
+    assert len(scim_target.users()) == (0 if ours else 1)
 
 
 @pytest.mark.parametrize("name", ['o"brien\\', "Ärger+x@ex ample.com", "a&b=c#d?e/f"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from workers.messages import Effect, ResourceKind
+from workers.messages import Effect, FormerResource, ResourceKind
 
 # JSON of a SCIM resource: the edge at which `Any` is allowed.
 Document = dict[str, Any]
@@ -23,6 +23,7 @@ class Desired:
     resource_id: str
     document: Document | None = field(default=None, repr=False)
     members: frozenset[str] = frozenset()  # ids in the target; groups only
+    former: FormerResource | None = None  # deleted and never linked: what it was called
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,13 @@ class Connector(Protocol):
         """Return the one resource that may be linked to ``desired``, checked by us and not by the target's filter.
 
         None only if the target was searched completely; Rejected if several fit.
+        """
+        ...
+
+    async def find_former(self, permit: Permit, desired: Desired) -> Remote | None:
+        """Return what an earlier lease made of a resource that was deleted since, known by all of ``desired.former``.
+
+        None where there is any doubt: what is returned here is deleted.
         """
         ...
 

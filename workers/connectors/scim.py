@@ -75,6 +75,16 @@ class ScimConnector:
         # Lists may be abridged (members above all): what is compared is what GET shows.
         return await self.fetch(permit, kind, rows[0]["id"]) if rows else None
 
+    async def find_former(self, permit: Permit, desired: Desired) -> Remote | None:
+        """Return what we made of a resource that was deleted since: it has its name and the externalId we sent."""
+        former, kind = desired.former, desired.kind
+        if former is None:
+            return None
+        path, name = f"/{ENDPOINT[kind]}", NAME[kind]
+        rows = await search(self._client, permit, path, name, former.name, can_filter=self._can_filter)
+        own = [row for row in rows if row["externalId"] == (former.external_id or former.resource_id)]
+        return Remote(own[0]["id"]) if len(own) == 1 else None
+
     def plan(self, desired: Desired, have: Remote | None) -> Plan:
         """Return what to do. PURE."""
         return scim_plan.plan(desired, have, can_patch=self._can_patch)

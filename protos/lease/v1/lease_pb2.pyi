@@ -294,7 +294,7 @@ class Done(_message.Message):
     applied_version: _builtins.int
     """The desired version that was applied."""
     remote_id: _builtins.str
-    """The account's or group's id in the target; empty when it is gone from there."""
+    """The account's or group's id in the target; of a deleted one, the id that it had if it was found by its former name."""
     effect: Global___Effect.ValueType
     """What was done to get there."""
     calls: _builtins.int
@@ -523,6 +523,7 @@ class Lease(_message.Message):
     REMOTE_ID_FIELD_NUMBER: _builtins.int
     TARGET_ID_FIELD_NUMBER: _builtins.int
     PENDING_MEMBERS_FIELD_NUMBER: _builtins.int
+    FORMER_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Which resource in which target: tenant, target and resource id, 16 bytes each."""
     epoch: _builtins.int
@@ -547,6 +548,10 @@ class Lease(_message.Message):
     def desired(self) -> _directory_pb2.Resource:
         """Desired state; absent: the resource was deleted and must go from the target. Its document has no members."""
 
+    @_builtins.property
+    def former(self) -> Global___FormerResource:
+        """Deleted and never linked: what it was called, since an earlier lease may have created it without living to tell."""
+
     def __init__(
         self,
         *,
@@ -561,14 +566,45 @@ class Lease(_message.Message):
         remote_id: _builtins.str = ...,
         target_id: _builtins.str = ...,
         pending_members: _builtins.int = ...,
+        former: Global___FormerResource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "former", b"former"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "desired", b"desired", "epoch", b"epoch", "fence", b"fence", "key", b"key", "pending_members", b"pending_members", "remote_id", b"remote_id", "stale", b"stale", "target_id", b"target_id", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "desired", b"desired", "epoch", b"epoch", "fence", b"fence", "former", b"former", "key", b"key", "pending_members", b"pending_members", "remote_id", b"remote_id", "stale", b"stale", "target_id", b"target_id", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class FormerResource(_message.Message):
+    """What a deleted resource was called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """SCIM "id"."""
+    name: _builtins.str
+    """SCIM "userName" of a user, "displayName" of a group."""
+    external_id: _builtins.str
+    """SCIM "externalId"; empty if it had none."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        external_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_id", b"external_id", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FormerResource: _TypeAlias = FormerResource  # noqa: Y015
 
 @_typing.final
 class Lost(_message.Message):

@@ -80,6 +80,9 @@ class FakeConnector:
         await permit.call()
         return self.found
 
+    async def find_former(self, permit: Permit, desired: Desired) -> Remote | None:
+        return await self.find(permit, desired)
+
     def plan(self, desired: Desired, have: Remote | None) -> Plan:
         if desired.document is None:
             return Plan([Step(Op.DELETE, desired.kind, have.remote_id)] if have else [], Effect.DELETED)

@@ -99,6 +99,9 @@ TABLES = (
         applied_version bigint NOT NULL DEFAULT 0,
         deleted boolean NOT NULL DEFAULT false,
         remote_id text COLLATE "C",
+        former_name text,
+        former_name_key text COLLATE "C",
+        former_external_id text,
         epoch bigint NOT NULL DEFAULT 0,
         fence bigint NOT NULL DEFAULT 0,
         leased_at timestamptz,
@@ -192,7 +195,11 @@ GRANTS = (
     "GRANT SELECT, INSERT, UPDATE, DELETE ON resources TO muster_app",
     "GRANT SELECT, INSERT, DELETE ON memberships TO muster_app",
     "GRANT SELECT, INSERT, UPDATE ON targets TO muster_app",
-    "GRANT SELECT, INSERT, UPDATE (desired_version, dirty_since, deleted) ON provisioning TO muster_app",
+    """
+    GRANT SELECT, INSERT,
+          UPDATE (desired_version, dirty_since, deleted, former_name, former_name_key, former_external_id)
+        ON provisioning TO muster_app
+    """,
     "GRANT SELECT, INSERT ON audit_events TO muster_app",
     "GRANT SELECT, INSERT, UPDATE (count) ON counters TO muster_app",
     "GRANT SELECT ON tenants, tokens, resources, memberships, targets TO muster_batch",
