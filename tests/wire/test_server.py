@@ -82,14 +82,14 @@ async def test_the_request_id_comes_back(plane: Plane) -> None:
     metadata = (*plane.admin.metadata(), ("x-request-id", "req-42"))
     call = plane.admin.tenants.ListTenants(tenancy_pb2.ListTenantsRequest(), metadata=metadata, timeout=5)
     await call
-    assert ("x-request-id", "req-42") in tuple(await call.initial_metadata())
+    assert ("x-request-id", "req-42") in tuple(await call.trailing_metadata())
 
 
 async def test_a_hostile_request_id_is_replaced(plane: Plane) -> None:
     metadata = (*plane.admin.metadata(), ("x-request-id", 'x" injected'))
     call = plane.admin.tenants.ListTenants(tenancy_pb2.ListTenantsRequest(), metadata=metadata, timeout=5)
     await call
-    answered = dict(await call.initial_metadata())["x-request-id"]
+    answered = dict(await call.trailing_metadata())["x-request-id"]
     assert isinstance(answered, str)
     assert len(answered) == 32
 

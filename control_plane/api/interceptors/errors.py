@@ -8,7 +8,7 @@ import grpc
 
 from control_plane.api.errors import DETAILS_KEY, to_status
 from control_plane.api.interceptors.wrapping import AroundInterceptor, Context
-from control_plane.runtime.context import request_id
+from control_plane.runtime.context import REQUEST_ID_HEADER, request_id
 from control_plane.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,7 +37,8 @@ class ErrorsInterceptor(AroundInterceptor):
         code, status = to_status(err, request_id.get())
         if code is grpc.StatusCode.INTERNAL:
             log.error("call failed", method=method, exc_info=err)
-        await context.abort(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+        metadata = ((REQUEST_ID_HEADER, request_id.get()), (DETAILS_KEY, status.SerializeToString()))
+        await context.abort(code, status.message, metadata)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

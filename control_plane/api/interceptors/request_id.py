@@ -17,5 +17,6 @@ class RequestIdInterceptor(AroundInterceptor):
         """Set the context's request id and answer with it."""
         given = next((value for key, value in details.invocation_metadata or () if key == REQUEST_ID_HEADER), None)
         chosen = accept_request_id(given if isinstance(given, str) else None)
-        await context.send_initial_metadata(((REQUEST_ID_HEADER, chosen),))
+        # Trailing metadata travels with the status anyway; initial metadata would be a write of its own.
+        context.set_trailing_metadata(((REQUEST_ID_HEADER, chosen),))
         yield
