@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -42,6 +42,8 @@ from control_plane.storage.engine import Storage
 
 log = logs.get_logger(__name__)
 
+CLOSE_LIMIT_S = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -63,9 +65,9 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = No
         storage = await Storage.open(
             settings.postgres_url, pool_size=settings.postgres_pool_size, timeout_s=settings.postgres_timeout_s
         )
-        stack.push_async_callback(storage.close)
+        stack.push_async_callback(_within, CLOSE_LIMIT_S, "storage", storage.close)
         queue = await LeaseQueue.open(settings.redis_url)
-        stack.push_async_callback(queue.close)
+        stack.push_async_callback(_within, CLOSE_LIMIT_S, "queue", queue.close)
         epoch = EpochKeeper(storage, queue, metrics)
         await epoch.open()
         relay = Relay(storage, queue, epoch, metrics, clock, settings.relay_interval_s)
@@ -96,8 +98,19 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = No
         serving_metrics, stop_metrics = serve_metrics(metrics.registry, host, int(metrics_port))
         stack.callback(stop_metrics)
         port = await server.start(settings.control_plane_listen)
-        stack.push_async_callback(server.stop, settings.drain_s)
+        stack.push_async_callback(
+            _within, settings.drain_s + CLOSE_LIMIT_S, "server", lambda: server.stop(settings.drain_s)
+        )
         yield Running(port, serving_metrics, metrics, engine, relay)
+
+
+async def _within(limit_s: float, name: str, close: Callable[[], Awaitable[None]]) -> None:
+    """Close something in its time: a driver that hangs must not keep the process from ending."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await close()
+    except TimeoutError:
+        log.error("did not close in time", part=name, limit_s=limit_s)
 
 
 def _keys(encoded: str) -> tuple[Sealer, bytes]:

@@ -1,5 +1,7 @@
 """The gRPC server as such: credentials, roles, validation, health, reflection, request ids, deadlines."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -99,6 +101,14 @@ async def test_the_callers_deadline_is_honoured(plane: Plane) -> None:
     request = tenancy_pb2.CreateTokenRequest(tenant_id=tenant)
     refusal = await refused(plane.admin.tokens.CreateToken(request, metadata=plane.admin.metadata(), timeout=0.0001))
     assert refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_call_without_a_deadline_gets_the_tables(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = "/muster.tenancy.v1.TenantService/ListTenants"
+    monkeypatch.setitem(POLICY, method, replace(POLICY[method], deadline_s=0))
+    call = plane.admin.tenants.ListTenants(tenancy_pb2.ListTenantsRequest(), metadata=plane.admin.metadata())
+    refusal = await refused(call)
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 
 
 async def test_failures_are_counted_by_endpoint_and_type(plane: Plane) -> None:
