@@ -19,13 +19,14 @@ from control_plane.api.paging import PageTokens
 from control_plane.api.policy import Role
 from control_plane.api.server import Server, Servicers
 from control_plane.api.tenancy import TargetServicer, TenantServicer, TokenServicer
+from control_plane.domain.errors import MusterError
 from control_plane.domain.secrets import Sealer
 from control_plane.metrics import Metrics
 from control_plane.queue.lease_queue import LeaseQueue
 from control_plane.runtime import logs
 from control_plane.runtime.clock import Clock, SystemClock
 from control_plane.runtime.metrics_endpoint import serve_metrics
-from control_plane.runtime.settings import SettingsError, from_env
+from control_plane.runtime.settings import SettingsError, from_env, host_and_port
 from control_plane.runtime.shutdown import stop_event
 from control_plane.services.audit import AuditService
 from control_plane.services.directory import DirectoryService
@@ -43,6 +44,8 @@ from control_plane.storage.engine import Storage
 log = logs.get_logger(__name__)
 
 CLOSE_LIMIT_S = 3.0
+# One connection in so many may be held by a stream of a group's members.
+STREAMS_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,13 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = No
         kdf = Kdf(metrics)
         stack.callback(kdf.close)
         tokens = TokenService(storage, clock, kdf, env=settings.token_env, iterations=settings.token_iterations)
-        watch, pages = TokenWatch(storage.listen), PageTokens(page_key)
+        watch, pages = TokenWatch(storage.listen, clock), PageTokens(page_key)
+        streams = max(1, settings.postgres_pool_size // STREAMS_SHARE)
         servicers = Servicers(
             tenants=TenantServicer(TenantService(storage, clock), pages),
             tokens=TokenServicer(tokens, watch, pages),
             targets=TargetServicer(TargetService(storage, clock, sealer, relay), pages),
-            directory=DirectoryServicer(DirectoryService(storage, clock, relay)),
+            directory=DirectoryServicer(DirectoryService(storage, clock, relay, streams=streams)),
             audit=AuditServicer(AuditService(storage), pages),
             leases=LeaseServicer(engine),
         )
@@ -94,13 +98,15 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = No
         }
         server = Server(servicers, metrics, roles, with_reflection=settings.reflection)
         await stack.enter_async_context(run_duties(engine, relay, watch, queue, epoch, metrics))
-        host, _, metrics_port = settings.metrics_listen.rpartition(":")
-        serving_metrics, stop_metrics = serve_metrics(metrics.registry, host, int(metrics_port))
-        stack.callback(stop_metrics)
+        serving_metrics, stop_metrics = serve_metrics(metrics.registry, *host_and_port(settings.metrics_listen))
+        stack.push_async_callback(asyncio.to_thread, stop_metrics)
         port = await server.start(settings.control_plane_listen)
         stack.push_async_callback(
             _within, settings.drain_s + CLOSE_LIMIT_S, "server", lambda: server.stop(settings.drain_s)
         )
+        # Before the server waits for calls to end: streams would hold it for the whole time.
+        stack.callback(watch.close)
+        stack.callback(engine.stop)
         yield Running(port, serving_metrics, metrics, engine, relay)
 
 
@@ -136,7 +142,10 @@ def main() -> None:
     try:
         settings = from_env(ControlPlaneSettings, os.environ)
         logs.configure("control-plane", settings.log_level)
+        for listen in (settings.control_plane_listen, settings.metrics_listen):
+            host_and_port(listen)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))
-    except SettingsError as err:
+    except (SettingsError, MusterError, OSError, RuntimeError) as err:
+        # What an operator can mend: a setting, an engine that does not answer, a port that is taken.
         sys.exit(f"muster control-plane: {err}")

@@ -17,7 +17,7 @@ from control_plane.client.control_plane import ControlPlane
 from control_plane.runtime import logs
 from control_plane.runtime.clock import Clock, SystemClock
 from control_plane.runtime.metrics_endpoint import serve_metrics
-from control_plane.runtime.settings import SettingsError, from_env
+from control_plane.runtime.settings import SettingsError, from_env, host_and_port
 from control_plane.runtime.shutdown import stop_event
 from scim_gateway.calls import DirectoryCalls, verify_token
 from scim_gateway.connections import ConnectionLimits, GuardedRunner
@@ -67,8 +67,8 @@ async def open_gateway(
         runner = GuardedRunner(app, _limits(settings), metrics, **_options(settings))
         try:
             await runner.setup()
-            host, port = _address(settings.gateway_listen)
-            site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=True)
+            host, port = host_and_port(settings.gateway_listen)
+            site = web.TCPSite(runner, host, port, backlog=BACKLOG, reuse_port=settings.gateway_reuse_port)
             await site.start()
             yield Gateway(site.port, verifier, observer)
             health.is_stopping = observer.is_stopping = True
@@ -84,7 +84,7 @@ async def run(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     stopping = stop_event()
     metrics = GatewayMetrics(CollectorRegistry())
-    host, port = _address(settings.metrics_listen)
+    host, port = host_and_port(settings.metrics_listen)
     metrics_port, stop_metrics = serve_metrics(metrics.registry, host, port)
     try:
         async with open_gateway(settings, SystemClock(), metrics) as gateway:
@@ -101,10 +101,15 @@ def main() -> None:
     """Run one gateway with settings from the environment."""
     try:
         settings = from_env(GatewaySettings, os.environ)
+        for listen in (settings.gateway_listen, settings.metrics_listen):
+            host_and_port(listen)
     except SettingsError as err:
-        sys.exit(f"scim_gateway: {err}")
+        sys.exit(f"muster gateway: {err}")
     logs.configure("gateway", settings.log_level)
-    uvloop.run(run(settings))
+    try:
+        uvloop.run(run(settings))
+    except* OSError as failed:
+        sys.exit(f"muster gateway: {failed.exceptions[0]}")
 
 
 def _build(
@@ -149,9 +154,3 @@ def _options(settings: GatewaySettings) -> dict[str, object]:
         "max_headers": settings.gateway_max_headers,
         "shutdown_timeout": FLUSH_S,
     }
-
-
-def _address(listen: str) -> tuple[str, int]:
-    """Return host and port of "host:port" or "[v6]:port"."""
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -68,9 +68,15 @@ def refusal_of(err: Exception) -> ScimError:
             return scim.TooManyRequests("too many requests, try again later")
         case Unavailable():
             return scim.ServiceUnavailable("the service is unavailable just now, try again later")
+        case CallFailed(code=grpc.StatusCode.INVALID_ARGUMENT):
+            # A rule of the wire that our own checks do not repeat, such as NUL in a filter.
+            return scim.BadRequest(err.message)
         case CallFailed(code=grpc.StatusCode.CANCELLED):
             # A control plane that stops cancels what it cannot finish.
             return scim.ServiceUnavailable("the service is unavailable just now, try again later")
+        case web.HTTPNotFound() | web.HTTPMethodNotAllowed():
+            # aiohttp's router refuses "CONNECT x" and "OPTIONS *" before any of our routes sees them.
+            return scim.ResourceNotFound("there is no such endpoint")
         case _:
             return scim.InternalError(f"internal error, reference {request_id.get()}")
 

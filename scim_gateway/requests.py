@@ -78,11 +78,11 @@ def base_url(request: web.Request, public_url: str) -> str:
     return f"{request.scheme}://{request.host}{SCIM_PREFIX}"
 
 
-def resource_id(request: web.Request) -> str:
+def resource_id(request: web.Request, kind: str) -> str:
     """Return the id in the path; one that no resource can have is ResourceNotFound at once."""
     given = request.match_info["id"]
     if len(given) > MAX_ID_LENGTH or not _is_text(given):
-        raise ResourceNotFound("resource not found")
+        raise ResourceNotFound(f"no such {kind}")
     return given
 
 
@@ -97,9 +97,12 @@ def etag_of(request: web.Request) -> str:
 def list_query(request: web.Request) -> ListQuery:
     """Return the query of a list; InvalidValue if a number is none, InvalidFilter if the filter is too long.
 
-    ``sortBy`` and unknown parameters are ignored, as RFC 7644 section 3.4.2.3 allows.
+    ``sortBy`` and unknown parameters are ignored, as RFC 7644 section 3.4.2.3 allows. A cursor is not: a client that
+    pages by it would read the first page for ever.
     """
     query = request.query
+    if "cursor" in query:
+        raise BadRequest("paging by cursor (RFC 9865) is not supported yet: use startIndex and count")
     filter_text = query.get("filter", "")
     if not _is_text(filter_text):
         raise InvalidFilter("the filter is not valid UTF-8")

@@ -13,6 +13,9 @@ class GatewaySettings:
     gateway_listen: str = setting(
         "host:port of the SCIM endpoint; port 0 asks for a free one", default="127.0.0.1:8080"
     )
+    gateway_reuse_port: bool = setting(
+        "Whether several gateways on one machine share the port (SO_REUSEPORT); each of them must say so", default=False
+    )
     gateway_public_url: str = setting(
         'URL before "/scim/v2" in answers, as the outside sees it; empty: scheme and Host of the request', default=""
     )

@@ -15,9 +15,10 @@ from workers.connectors.base import Desired, TargetError
 from workers.connectors.cache import ConnectorCache
 from workers.converge import Convergence
 from workers.leases import result_label
+from workers.limits import acceptable, shortened
 from workers.messages import Assigned, Done, Failure, Lease, Nack, ResourceKind, Result
 from workers.metrics import WorkerMetrics
-from workers.outcomes import nack_of, shortened
+from workers.outcomes import nack_of
 from workers.permit import LeaseExpired, LeasePermit
 from workers.stream import ControlPlaneAway, LeaseGone
 
@@ -185,7 +186,9 @@ class Executor:
             document["externalId"] = lease.desired.external_id
         return Desired(lease.kind, lease.desired.id, document, members)
 
-    def _report(self, result: Result) -> None:
+    def _report(self, told: Result) -> None:
+        # The stream does the same to all results; here, so that what is counted and logged is what is sent.
+        result = acceptable(told)
         outcome = "done" if isinstance(result, Done) else "nack"
         self._metrics.results.labels(outcome, result_label(result)).inc()
         if isinstance(result, Nack) and result.failure is not Failure.RELEASED:

@@ -6,8 +6,10 @@ turn, which is later, so we stop first. Nothing here knows the wire or a thread.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from workers.limits import acceptable
 from workers.messages import Assigned, Done, Failure, Lease, Nack, Result
 
 # As in lease.proto: a turn's lists have at most this many entries; what is more waits for the next turn.
@@ -39,6 +41,7 @@ class _Sent:
     seq: int
     at: float
     fences: tuple[int, ...]
+    draining: bool
 
 
 class LeaseBook:
@@ -48,6 +51,7 @@ class LeaseBook:
         self._slots = slots
         self._ttl_s = 0.0
         self._draining = False
+        self._drain_confirmed = False  # on this stream
         self._working: dict[int, _Working] = {}
         self._unsettled: dict[int, tuple[Lease, Result]] = {}
         self._unsent: dict[int, Result] = {}
@@ -64,6 +68,7 @@ class LeaseBook:
         """
         self._seq = 0
         self._sent.clear()
+        self._drain_confirmed = False
         self._confirmed_at = at
         self._unsent = {fence: result for fence, (_, result) in self._unsettled.items()}
         held = [entry.lease for entry in self._working.values()]
@@ -91,6 +96,7 @@ class LeaseBook:
         while self._sent and self._sent[0].seq <= seq:
             turn = self._sent.popleft()
             self._confirmed_at = turn.at
+            self._drain_confirmed = self._drain_confirmed or turn.draining
             for fence in turn.fences:
                 if entry := self._working.get(fence):
                     entry.deadline = renewed[fence] = turn.at + self._ttl_s
@@ -114,13 +120,22 @@ class LeaseBook:
             entry.progress = calls
 
     def finished(self, result: Result) -> bool:
-        """Keep a result until it is settled; False if the lease is no longer ours, which drops the result."""
+        """Keep a result until it is settled; False if the lease is no longer ours, which drops the result.
+
+        The only way into a turn, so what the wire would refuse ends here: sent again and again, it would end every
+        stream and with it all other leases.
+        """
         entry = self._working.pop(result.fence, None)
         if entry is None:
             return False
-        self._unsettled[result.fence] = (entry.lease, result)
-        self._unsent[result.fence] = result
+        kept = acceptable(result)
+        self._unsettled[result.fence] = (entry.lease, kept)
+        self._unsent[result.fence] = kept
         return True
+
+    def hand_back(self, fences: Iterable[int], why: str) -> list[int]:
+        """Give up those of these leases that are ours, without a result; return their fences."""
+        return [fence for fence in fences if self.finished(Nack(fence, Failure.RELEASED, why))]
 
     def drain(self) -> None:
         """Ask for no more leases, ever."""
@@ -135,9 +150,7 @@ class LeaseBook:
         the server still believes them to be ours, somebody else can begin at once.
         """
         gone = [fence for fence, entry in self._working.items() if entry.deadline <= now]
-        for fence in gone:
-            self.finished(Nack(fence, Failure.RELEASED, "no heartbeat was confirmed in time"))
-        return gone
+        return self.hand_back(gone, "no heartbeat was confirmed in time")
 
     def turn(self, now: float) -> TurnDraft:
         """Return the next turn, which the caller sends at once."""
@@ -146,7 +159,7 @@ class LeaseBook:
         results = tuple(self._unsent.values())[:MAX_PER_TURN]
         for result in results:
             del self._unsent[result.fence]
-        self._sent.append(_Sent(self._seq, now, fences))
+        self._sent.append(_Sent(self._seq, now, fences, self._draining))
         beats = tuple((fence, self._working[fence].progress) for fence in fences)
         return TurnDraft(self._seq, self.credit, results, beats, self._draining)
 
@@ -160,6 +173,16 @@ class LeaseBook:
         return max(0, self._slots - len(self._working))
 
     @property
+    def draining(self) -> bool:
+        """Return whether we ask for no more leases."""
+        return self._draining
+
+    @property
+    def fences(self) -> tuple[int, ...]:
+        """Return the leases that are being worked on."""
+        return tuple(self._working)
+
+    @property
     def working(self) -> int:
         """Return how many leases are being worked on."""
         return len(self._working)
@@ -168,6 +191,16 @@ class LeaseBook:
     def unsettled(self) -> int:
         """Return how many results are not settled."""
         return len(self._unsettled)
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether nothing is unsettled; of a worker that drains, also that nothing more can come.
+
+        A lease may be on its way until the server has confirmed a turn that says "draining", and only on this stream.
+        """
+        if self._draining and (self._working or not self._drain_confirmed):
+            return False
+        return not self._unsettled
 
     @property
     def has_unsent(self) -> bool:

@@ -8,9 +8,8 @@ from workers.connectors.base import (
     Throttled,
     Unreachable,
 )
+from workers.limits import shortened
 from workers.messages import Failure, Nack
-
-MAX_ERROR_CHARACTERS = 300
 
 _FAILURES: dict[type[TargetError], Failure] = {
     TargetFailed: Failure.TRANSIENT,
@@ -32,9 +31,3 @@ def nack_of(error: Exception, fence: int, remote_id: str) -> Nack:
         return Nack(fence, Failure.TRANSIENT, f"defect in the worker: {type(error).__name__}", None, remote_id)
     failure = _FAILURES.get(type(error), Failure.TRANSIENT)
     return Nack(fence, failure, shortened(error.text), error.retry_after_s, remote_id)
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` on one line, in at most 300 characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_ERROR_CHARACTERS else line[: MAX_ERROR_CHARACTERS - 1] + "…"

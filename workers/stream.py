@@ -141,13 +141,15 @@ class LeaseStream:
         return frozenset(ids)
 
     async def settled(self) -> None:
-        """Wait until no result is unsettled."""
-        while self._book.unsettled:
+        """Wait until no result is unsettled and, after ``drain``, the server knows that it may send no more leases."""
+        while not self._book.is_settled:
             self._moved.clear()
             await self._moved.wait()
 
     def close(self) -> None:
-        """Say goodbye to the server and let ``run`` return."""
+        """Say goodbye to the server and let ``run`` return; whatever is still held is handed back."""
+        self._book.drain()
+        self._hand_back(self._book.fences)
         self._closing.set()
         self._changed.set()
 
@@ -201,7 +203,8 @@ class LeaseStream:
             self._settings.worker_id, self._session, list(self._settings.kinds), self._settings.slots, held
         )
         await _send(call, lease_pb2.StreamLeasesRequest(hello=hello))
-        while not (self._closing.is_set() and not self._book.has_unsent):
+        # The last lease may be on its way to us: it can be handed back only while this side of the stream is open.
+        while not (self._closing.is_set() and self._book.is_settled):
             self._changed.clear()
             # The time of sending is taken before sending: deadlines count from it.
             turn = convert.turn(self._book.turn(self._clock.monotonic()))
@@ -239,13 +242,18 @@ class LeaseStream:
         self._lose([lost.fence for lost in message.lost], [convert.loss(lost.reason) for lost in message.lost])
         for fence in message.settled:
             self._book.settled(fence)
-        if message.settled or message.lost:
-            self._moved.set()
         if renewed := self._book.confirmed(message.ack_seq):
             self._inbox.renewed(renewed)
         leases = [convert.lease(lease, self._targets.get(lease.target_id)) for lease in message.leases]
         if assigned := [taken for lease in leases if (taken := self._book.take(lease))]:
-            self._inbox.assigned(assigned)
+            if self._book.draining:
+                self._hand_back([taken.lease.fence for taken in assigned])
+            else:
+                self._inbox.assigned(assigned)
+        if self._book.is_settled:
+            self._moved.set()
+            if self._closing.is_set():
+                self._changed.set()
         self._measure()
 
     def _begin(self, control: lease_pb2.Control) -> None:
@@ -257,6 +265,13 @@ class LeaseStream:
         # The writer may be waiting for its first, longer heartbeat.
         self._changed.set()
         log.info("lease stream stands", lease_ttl_s=self._ttl_s, heartbeat_s=self._heartbeat_s)
+
+    def _hand_back(self, fences: Sequence[int]) -> None:
+        """Give leases up that nobody will finish any more."""
+        if released := self._book.hand_back(fences, "the worker is stopping"):
+            self._metrics.results.labels("nack", "released").inc(len(released))
+            self._inbox.revoked(released)
+            self._changed.set()
 
     def _lose(self, fences: Sequence[int], reasons: Sequence[Loss]) -> None:
         mine = []

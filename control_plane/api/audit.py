@@ -25,8 +25,8 @@ class AuditServicer(rpc.AuditServiceServicer):
         size, asked = page_size(request.page_size), _asked(request)
         before = self._pages.read(request.page_token, asked)
         query = AuditQuery(
-            start=convert.moment(request.start_time) if request.HasField("start_time") else None,
-            end=convert.moment(request.end_time) if request.HasField("end_time") else None,
+            start=convert.moment(request.start_time, "start_time") if request.HasField("start_time") else None,
+            end=convert.moment(request.end_time, "end_time") if request.HasField("end_time") else None,
             actor_id=request.actor_id or None,
             action=request.action or None,
             resource_id=request.resource_id or None,

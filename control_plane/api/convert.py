@@ -8,11 +8,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from control_plane.domain import audit as audit_domain
 from control_plane.domain import targets as target_domain
 from control_plane.domain import tokens as token_domain
+from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.resources import ResourceType, StoredResource
 from control_plane.domain.tenants import Tenant
 from protos.audit.v1 import audit_pb2
 from protos.directory.v1 import directory_pb2
 from protos.tenancy.v1 import tenancy_pb2
+
+MIN_SECONDS, MAX_SECONDS = 0, int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
 
 
 def timestamp(at: datetime | None) -> Timestamp | None:
@@ -24,8 +27,10 @@ def timestamp(at: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def moment(stamp: Timestamp) -> datetime:
-    """Return a wire timestamp as an aware datetime."""
+def moment(stamp: Timestamp, field: str) -> datetime:
+    """Return a wire timestamp as an aware datetime; InvalidArgument outside the years that databases agree on."""
+    if not MIN_SECONDS <= stamp.seconds <= MAX_SECONDS:
+        raise InvalidArgument(field, "must lie between the years 1970 and 9998")
     return stamp.ToDatetime(tzinfo=UTC)
 
 

@@ -7,12 +7,11 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from control_plane.client.names import SCIM_REASON
 from control_plane.domain import errors
 from control_plane.scim.errors import ScimError
 
 DOMAIN = "muster"
-SCIM_REASON = "SCIM_ERROR"
-DETAILS_KEY = "grpc-status-details-bin"
 
 _CODES: dict[type[errors.MusterError], grpc.StatusCode] = {
     errors.NotFound: grpc.StatusCode.NOT_FOUND,

@@ -128,7 +128,6 @@ def _lease(one: Granted) -> pb.Lease:
         desired=convert.resource(work.desired) if work.desired else None,
         remote_id=work.remote_id,
         target_id=str(work.target),
-        pending_members=work.pending_members,
         former=_former(work),
     )
 

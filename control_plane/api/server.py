@@ -21,6 +21,7 @@ from control_plane.api.interceptors.validation import ValidationInterceptor
 from control_plane.api.leases import LeaseServicer
 from control_plane.api.policy import Role
 from control_plane.api.tenancy import TargetServicer, TenantServicer, TokenServicer
+from control_plane.client.names import MAX_MESSAGE_BYTES
 from control_plane.metrics import Metrics
 from control_plane.runtime.logs import get_logger
 from protos.audit.v1 import audit_pb2, audit_pb2_grpc
@@ -30,7 +31,6 @@ from protos.tenancy.v1 import tenancy_pb2, tenancy_pb2_grpc
 
 log = get_logger(__name__)
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CONCURRENT_RPCS = 1_000
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -39,6 +39,8 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # Clients ping each 20 s (client/channel.py); stricter servers answer GOAWAY too_many_pings.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Bandwidth probes count as pings too, so that even obedient clients were sent away now and then.
+    ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.so_reuseport", 0),
 )

@@ -111,12 +111,14 @@ class TokenServicer(rpc.TokenServiceServicer):
     ) -> AsyncIterator[pb.WatchTokensResponse]:
         """Pass changes on to a gateway, with a heartbeat each second."""
         with self._watch.watch() as next_change:
-            while True:
+            while not self._watch.is_closed:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         changed = await next_change()
                 except TimeoutError:
-                    yield pb.WatchTokensResponse(heartbeat=True)
+                    # Silence tells the gateway to trust its cache no longer than a second.
+                    if self._watch.is_live():
+                        yield pb.WatchTokensResponse(heartbeat=True)
                     continue
                 yield (
                     pb.WatchTokensResponse(reset=True) if changed is None else pb.WatchTokensResponse(token_id=changed)

@@ -3,6 +3,8 @@
 import http.client
 from collections.abc import Mapping
 
+from control_plane.runtime.settings import host_and_port
+
 LIMIT_S = 3.0
 # Where each process listens if its settings do not say so.
 CONTROL_PLANE, GATEWAY, WORKER_METRICS = "127.0.0.1:50051", "127.0.0.1:8080", "127.0.0.1:9103"
@@ -23,9 +25,8 @@ def is_healthy(process: str, env: Mapping[str, str]) -> bool:
 
 def _dial(listen: str) -> tuple[str, int]:
     """Return where to reach what listens on ``listen``."""
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    return WILDCARDS.get(host, host), int(port)
+    host, port = host_and_port(listen)
+    return WILDCARDS.get(host, host), port
 
 
 def _answers(host: str, port: int, path: str) -> bool:

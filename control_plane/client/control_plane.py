@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from control_plane.client.names import ACTOR_ADDRESS_KEY, ACTOR_ID_KEY
 from control_plane.runtime.context import REQUEST_ID_HEADER, request_id
 from protos.audit.v1.audit_pb2_grpc import AuditServiceStub
 from protos.directory.v1.directory_pb2_grpc import DirectoryServiceStub
@@ -15,9 +16,6 @@ if TYPE_CHECKING:  # mypy-protobuf declares these for the types alone
     from protos.directory.v1.directory_pb2_grpc import DirectoryServiceAsyncStub
     from protos.lease.v1.lease_pb2_grpc import LeaseServiceAsyncStub
     from protos.tenancy.v1.tenancy_pb2_grpc import TargetServiceAsyncStub, TenantServiceAsyncStub, TokenServiceAsyncStub
-
-ACTOR_ID_KEY = "muster-actor-id"
-ACTOR_ADDRESS_KEY = "muster-actor-address"
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -3,10 +3,8 @@
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from control_plane.client.names import DETAILS_KEY, SCIM_REASON
 from control_plane.scim.errors import from_wire
-
-SCIM_REASON = "SCIM_ERROR"
-DETAILS_KEY = "grpc-status-details-bin"
 
 
 class CallFailed(Exception):

@@ -145,6 +145,7 @@ class Blueprint:
         metrics = self._ports[f"{name} metrics"]
         settings = {
             "MUSTER_GATEWAY_LISTEN": f"{HOST}:{port}",
+            "MUSTER_GATEWAY_REUSE_PORT": "true",
             "MUSTER_CONTROL_PLANE": ",".join(self.control_planes),
             "MUSTER_GATEWAY_TOKEN": self._state.secrets.gateway_token,
             "MUSTER_GATEWAY_DRAIN_S": str(GATEWAY_DRAIN_S),

@@ -1,6 +1,6 @@
 """A stored SCIM resource: the columns that are decided on, and the document."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
@@ -57,15 +57,6 @@ class StoredResource:
     document: str
     members: str = ""  # JSON array text, when asked for and at most INLINE_MEMBERS
     member_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class MemberChange:
-    """What a request does to a group's members, in terms of ids: at most one of ``replace`` and the other two."""
-
-    add: frozenset[ResourceId] = field(default_factory=frozenset)
-    remove: frozenset[ResourceId] = field(default_factory=frozenset)
-    replace: bool = False  # then ``add`` is the whole new set
 
 
 def fold(text: str) -> str:

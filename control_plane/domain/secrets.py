@@ -27,5 +27,5 @@ class Sealer:
         try:
             body = sealed[1 + NONCE_BYTES :]
             return self._cipher.decrypt(sealed[1 : 1 + NONCE_BYTES], body, binding.encode()).decode()
-        except (InvalidTag, ValueError) as err:
+        except (InvalidTag, ValueError) as err:  # ValueError: too short, or no UTF-8
             raise FailedPrecondition("a stored secret cannot be opened with this key") from err

@@ -67,7 +67,6 @@ class Work:
     applied_version: int
     remote_id: str
     desired: StoredResource | None  # None: deleted, must go from the target
-    pending_members: int
     target_state: TargetState
     attempts: int
     former: Former | None = None  # deleted and never linked

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 PREFIX = "MUSTER_"
+MAX_PORT = 65535
 T = TypeVar("T")
 
 
@@ -54,6 +55,14 @@ def from_env(cls: type[T], env: Mapping[str, str]) -> T:
     return cls(**values)
 
 
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Return the parts of "host:port" or "[v6 address]:port"; SettingsError if it is neither."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+        raise SettingsError(f"{listen!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
 def _read(variable: str, env: Mapping[str, str]) -> str | None:
     if variable in env:
         return env[variable]
@@ -69,6 +78,11 @@ def _convert(variable: str, raw: str, kind: Any) -> Any:
     try:
         if kind is bool:
             return {"1": True, "true": True, "0": False, "false": False}[raw.lower()]
-        return kind(raw) if kind in (int, float) else raw
+        if kind not in (int, float):
+            return raw
+        number: float = kind(raw)
     except (ValueError, KeyError):
         raise SettingsError(f"{variable} is {raw!r}, which is not a {kind.__name__}") from None
+    if not 0 <= number < float("inf"):
+        raise SettingsError(f"{variable} is {raw!r}, which is not a number from 0 up")
+    return number

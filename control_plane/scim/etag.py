@@ -7,11 +7,6 @@ from control_plane.scim.errors import PreconditionFailed
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-def version_tag(version: int) -> str:
-    """Return ``meta.version``: a weak tag, since the same version may be rendered with other attributes."""
-    return f'W/"{version}"'
-
-
 def require_match(if_match: str, version: int) -> None:
     """Raise PreconditionFailed unless ``if_match`` is empty, ``*``, or names ``version`` in its list of tags.
 

@@ -4,6 +4,7 @@ A write is one transaction: the resource and its version, its members, the audit
 in every target (the outbox). The queue is told after the commit, best effort: the relay's sweep finds what it missed.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from control_plane.domain.errors import NotFound
+from control_plane.domain.errors import NotFound, Overloaded
 from control_plane.domain.ids import ResourceId, TenantId, uuid7
 from control_plane.domain.resources import Document, NewResource, ResourceType, StoredResource
 from control_plane.runtime.clock import Clock
@@ -76,11 +77,13 @@ class _Edit:
 class DirectoryService:
     """The use cases of muster.directory.v1.DirectoryService."""
 
-    def __init__(self, storage: Storage, clock: Clock, relay: Relay) -> None:
+    def __init__(self, storage: Storage, clock: Clock, relay: Relay, *, streams: int) -> None:
+        """``streams`` is how many members' streams may run at once."""
         self._storage, self._clock, self._relay = storage, clock, relay
         self._scribe, self._registry = Scribe(clock), default_registry()
         # Tenants that exist, as far as this process has seen: they are never deleted so far.
         self._known: set[TenantId] = set()
+        self._streams = asyncio.Semaphore(streams)
 
     async def create(self, caller: Caller, asked: Asked, body: str) -> StoredResource:
         """Create a resource from the body of a POST; Uniqueness if the userName is taken."""
@@ -158,8 +161,13 @@ class DirectoryService:
         self._relay.push(written.raised)
 
     async def stream_members(self, asked: Asked, group_id: str) -> AsyncGenerator[str, None]:
-        """Yield a group's members as pieces of JSON, from one snapshot."""
-        async with self._storage.begin(asked.tenant, read_only=True) as tx:
+        """Yield a group's members as pieces of JSON, from one snapshot.
+
+        A stream holds a connection for as long as its reader takes, so only some may run at once; Overloaded beyond.
+        """
+        if self._streams.locked():
+            raise Overloaded("streaming members", retry_after_s=2.0)
+        async with self._streams, self._storage.begin(asked.tenant, read_only=True) as tx:
             stored = await self._load(tx, asked, group_id)
             async with aclosing(memberships.stream(tx, stored.id, asked.reference_base)) as pieces:
                 async for piece in pieces:
@@ -215,7 +223,8 @@ class DirectoryService:
         except ValueError:
             raise ResourceNotFound(f"no such {asked.type_name}") from None
         found = await resources.get(tx, asked.type, [wanted], lock=lock)
-        if wanted not in found:
+        # UUID() takes other spellings too; an id is caseExact (RFC 7643 section 3.1).
+        if wanted not in found or str(wanted) != resource_id:
             raise ResourceNotFound(f"no such {asked.type_name}")
         return found[wanted]
 

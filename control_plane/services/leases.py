@@ -5,23 +5,20 @@ finds nothing to do, because dispatch drops keys whose applied version has caugh
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from control_plane.domain.audit import Actor, ActorType, AuditEvent
 from control_plane.domain.errors import LeaseLost, Unavailable
-from control_plane.domain.jobs import BACK_OFF, Effect, Failure, Fence, JobKey, Result
+from control_plane.domain.jobs import Failure, Fence, JobKey
 from control_plane.metrics import Metrics
 from control_plane.queue.lease_queue import EpochLost, Extend, LeaseQueue, Settle, SettleKind, TurnResult
 from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
-from control_plane.services.caller import Caller, Deed, Scribe
 from control_plane.services.dispatch import Dispatcher
 from control_plane.services.epoch import EpochKeeper
 from control_plane.services.relay import Relay
-from control_plane.services.sessions import Done, Held, Nack, Session, Turn
-from control_plane.storage import audit, provisioning
+from control_plane.services.results import MAX_RESULTS, ResultWriter
+from control_plane.services.sessions import Done, Granted, Held, Nack, Session, Turn
+from control_plane.storage import provisioning
 from control_plane.storage.engine import Storage
 
 log = get_logger(__name__)
@@ -30,19 +27,27 @@ TICK_S = 1.0
 RETRY_S = 0.5
 BUSY_S = 0.25
 MAX_CLAIMS = 64
-MAX_RESULTS = 1_000
+UNREADABLE = "the target's stored secret cannot be opened with this sealing key: set it again"
 # Each page reads the whole group in the database, so pages are large: 5,000 ids are about 200 kB.
 MEMBERS_PAGE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
-    """A worker's result, to be recorded and then settled in the queue."""
+class _Beats:
+    """Leases to extend in one pass, and the turn of each session that they came with."""
 
-    session: Session
-    held: Held
-    result: Result
-    settle: Settle
+    fences: list[tuple[Session, int]]
+    seen: list[tuple[Session, int]]
+
+    def put_back(self) -> None:
+        """Undo the taking: Redis was not reached."""
+        for session, fence in self.fences:
+            session.beats.add(fence)
+
+    def confirm(self) -> None:
+        """Let the workers know up to which turn their beats were extended."""
+        for session, seq in self.seen:
+            session.confirmed_seq = seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +77,21 @@ class LeaseEngine:
         """``ttl_s`` is how long a lease lasts after its last heartbeat."""
         self._storage, self._queue, self._epoch, self._relay = storage, queue, epoch, relay
         self._dispatcher, self._metrics, self._clock = dispatcher, metrics, clock
-        self._scribe = Scribe(clock)
         self.ttl_s = ttl_s
         self._sessions: list[Session] = []
-        self._reports: deque[_Report] = deque()
-        self._settles: deque[Settle] = deque()
-        self._late: list[JobKey] = []
+        self._results = ResultWriter(storage, relay, metrics, clock)
+        self._settles = self._results.settles
         self._wake = asyncio.Event()
         self._pause_s = TICK_S
+        self._truth_up, self._stopping = True, False
 
     def open(self, worker: str, slots: int, held: list[Held]) -> Session:
-        """Begin a session; leases that the worker still holds are adopted if they are still its own."""
+        """Begin a session; leases that the worker still holds are adopted if they are still its own.
+
+        Unavailable while this process stops: another one adopts them.
+        """
+        if self._stopping:
+            raise Unavailable("this control plane is stopping and", retry_after_s=0.2)
         session = Session(worker, slots, held)
         self._sessions.append(session)
         self._metrics.sessions.set(len(self._sessions))
@@ -97,6 +106,12 @@ class LeaseEngine:
             self._sessions.remove(session)
             self._metrics.sessions.set(len(self._sessions))
             log.info("worker disconnected", worker=session.worker, held=len(session.held))
+
+    def stop(self) -> None:
+        """Claim nothing more and end every stream: workers go on elsewhere with what they hold."""
+        self._stopping = True
+        for session in tuple(self._sessions):
+            session.close()
 
     def receive(self, session: Session, turn: Turn) -> None:
         """Take a worker's turn."""
@@ -141,39 +156,58 @@ class LeaseEngine:
 
     async def run_once(self) -> Pass:
         """Record, settle, extend, claim and dispatch once. Unavailable: nothing of it is lost, call again."""
-        truth_up = await self._record()
-        self._pause_s = TICK_S if truth_up else RETRY_S
-        want = min(sum(session.free() for session in self._sessions), MAX_CLAIMS) if truth_up else 0
+        self._truth_up = await self._results.write()
         settles = [self._settles.popleft() for _ in range(min(len(self._settles), MAX_RESULTS))]
-        extends = [(session, fence) for session in self._sessions for fence in session.beats if fence in session.held]
-        # A turn read while Redis is asked is not confirmed by this pass: its beats are not among the extends.
-        seen = [(session, session.seen_seq) for session in self._sessions]
+        beats = self._take_beats()
         try:
             turn = await self._queue.turn(
                 self._epoch.current,
-                want,
+                self._want(),
                 int(self.ttl_s * 1000),
                 settles,
-                [Extend(session.held[fence].key, session.held[fence].fence) for session, fence in extends],
+                [Extend(session.held[fence].key, session.held[fence].fence) for session, fence in beats.fences],
             )
         except EpochLost:
             await self._recover()
             return Pass(0, 0, 0, again=True)
         except Unavailable:
             self._settles.extendleft(reversed(settles))
+            beats.put_back()
             raise
-        for session, seq in seen:
-            session.confirmed_seq = seq
-        self._after_turn(turn, settles, extends)
+        beats.confirm()
+        self._after_turn(turn, settles, beats)
         granted = await self._grant(turn) if turn.claims else 0
         for session in self._sessions:
             session.tell()
-        if turn.next_wake_s is not None:
-            # Keys that are ready while no worker is free are no reason to spin.
-            free = any(session.free() for session in self._sessions)
-            self._pause_s = min(self._pause_s, max(turn.next_wake_s, 0.001 if free else BUSY_S))
-        again = bool(self._settles or self._reports) and truth_up
-        return Pass(len(settles), granted, turn.reaped, again or len(turn.claims) == MAX_CLAIMS)
+        self._pause_s = self._next_pause_s(turn)
+        more = bool(self._settles or self._results.waiting) or len(turn.claims) == MAX_CLAIMS
+        return Pass(len(settles), granted, turn.reaped, again=more and self._truth_up)
+
+    def _want(self) -> int:
+        """Return how many keys to claim: none while what is wanted cannot be read."""
+        if self._stopping or not self._truth_up:
+            return 0
+        return min(sum(session.free() for session in self._sessions), MAX_CLAIMS)
+
+    def _next_pause_s(self, turn: TurnResult) -> float:
+        """Return how long to wait for something to happen: until the next key is due, but no longer than a tick."""
+        if not self._truth_up:
+            return RETRY_S
+        if turn.next_wake_s is None:
+            return TICK_S
+        # Keys that are ready while no worker is free are no reason to spin.
+        free = any(session.free() for session in self._sessions)
+        return min(TICK_S, max(turn.next_wake_s, 0.001 if free else BUSY_S))
+
+    def _take_beats(self) -> "_Beats":
+        """Take the beats that have come, so that one which comes while Redis is asked waits for the next pass.
+
+        A turn may be confirmed to its worker only when its beats were extended: the worker fences itself by that.
+        """
+        fences = [(session, fence) for session in self._sessions for fence in session.beats if fence in session.held]
+        for session in self._sessions:
+            session.beats = set()
+        return _Beats(fences, [(session, session.seen_seq) for session in self._sessions])
 
     def _take(self, session: Session, fence: int, said: Done | Nack) -> None:
         held = session.end_lease(fence)
@@ -183,88 +217,14 @@ class LeaseEngine:
             # since what the database says is what counts.
             session.settled.append(fence)
             return
-        self._reports.append(self._report(session, held, said))
+        self._results.take(session, held, said)
 
-    def _report(self, session: Session, held: Held, said: Done | Nack) -> _Report:
-        now = self._clock.now()
-        if isinstance(said, Done):
-            result = Result(
-                held.key,
-                held.fence,
-                session.worker,
-                now,
-                applied_version=said.applied_version,
-                effect=said.effect,
-                remote_id=said.remote_id,
-            )
-            settle = Settle(held.key, held.fence, SettleKind.DONE, version=said.applied_version)
-            return _Report(session, held, result, settle)
-        remote_id = said.remote_id or None
-        result = Result(
-            held.key, held.fence, session.worker, now, failure=said.failure, error=said.error, remote_id=remote_id
-        )
-        if said.failure is Failure.RELEASED:
-            return _Report(session, held, result, Settle(held.key, held.fence, SettleKind.RELEASE))
-        wait_s = said.retry_after_s
-        if wait_s is None:
-            wait_s = BACK_OFF[said.failure].wait_s(held.attempt, self._clock.jitter())
-        # A newer input may mend what the target refused, so it need not wait; a target in trouble must be left alone.
-        version = held.version if said.failure in (Failure.INVALID, Failure.TRANSIENT) else 0
-        settle = Settle(held.key, held.fence, SettleKind.RETRY, version=version, delay_ms=int(wait_s * 1000))
-        return _Report(session, held, result, settle)
-
-    async def _record(self) -> bool:
-        """Write what workers reported; False if the database is down (the reports wait, leases are kept alive)."""
-        if not self._reports and not self._late:
-            return True
-        batch = [self._reports.popleft() for _ in range(min(len(self._reports), MAX_RESULTS))]
-        tenants = {one.result.key.tenant for one in batch} | {key.tenant for key in self._late}
-        try:
-            async with self._storage.begin_batch(tenants) as tx:
-                outcome = await provisioning.settle(tx, [one.result for one in batch])
-                refused = [one.result.key for one in batch if one.result.key not in outcome.accepted]
-                redirtied = await provisioning.redirty(tx, [*refused, *self._late], self._clock.now())
-                await audit.append(tx, [event for one in batch if (event := self._event(one)) is not None])
-        except Unavailable as err:
-            self._reports.extendleft(reversed(batch))
-            log.warning("results wait for the database", results=len(self._reports), error=str(err))
-            return False
-        self._late.clear()
-        self._metrics.fenced_results.inc(len(refused))
-        for lag_s in outcome.lags_s:
-            self._metrics.convergence_s.observe(lag_s)
-        for one in batch:
-            one.session.settled.append(one.result.fence.fence)
-            failure = one.result.failure
-            self._metrics.results.labels(outcome=failure.name.lower() if failure else "done").inc()
-            if one.result.key in outcome.accepted:
-                self._settles.append(one.settle)
-        self._relay.push([*outcome.raised, *redirtied])
-        return True
-
-    def _event(self, report: _Report) -> AuditEvent | None:
-        """Return the audit event of a result; none where nothing happened, or for repeats of a failure."""
-        result = report.result
-        if result.failure is Failure.RELEASED or (result.failure is not None and report.held.attempt > 1):
-            return None
-        if result.failure is None and result.effect is Effect.NONE:
-            return None
-        details: dict[str, object] = {"target": str(result.key.target)}
-        if result.failure is None:
-            details |= {"effect": result.effect.name.lower(), "version": result.applied_version}
-        else:
-            details |= {"failure": result.failure.name.lower()}
-        deed = Deed("target.apply", report.held.noun, str(result.key.resource), details)
-        caller = Caller(Actor(ActorType.WORKER, result.worker))
-        return self._scribe.event(result.key.tenant, caller, deed, reason=result.error if result.failure else "")
-
-    def _after_turn(self, turn: TurnResult, settles: list[Settle], extends: list[tuple[Session, int]]) -> None:
+    def _after_turn(self, turn: TurnResult, settles: list[Settle], beats: _Beats) -> None:
         for settle, taken in zip(settles, turn.settled, strict=True):
             if not taken and settle.kind is SettleKind.DONE:
                 # Somebody else may have written to the target meanwhile: make the key converge once more.
-                self._late.append(settle.key)
-        for (session, fence), alive in zip(extends, turn.extended, strict=True):
-            session.beats.discard(fence)
+                self._results.redo(settle.key)
+        for (session, fence), alive in zip(beats.fences, turn.extended, strict=True):
             if not alive:
                 session.lose(fence, epoch=False)
         if turn.reaped:
@@ -275,22 +235,26 @@ class LeaseEngine:
         """Hand claimed keys to workers; what needs no work is settled, what cannot be handed out is released."""
         try:
             plan = await self._dispatcher.assign(turn.claims, self._sessions)
-        except Unavailable as err:
-            log.warning("claimed keys go back: the database is down", keys=len(turn.claims), error=str(err))
+        except Exception as err:
+            self._truth_up = False
             self._settles.extend(Settle(claim.key, claim.fence, SettleKind.RELEASE) for claim in turn.claims)
-            self._pause_s = RETRY_S
-            return 0
+            log.warning("claimed keys go back", keys=len(turn.claims), error=str(err))
+            if isinstance(err, Unavailable):
+                return 0
+            raise
         self._settles.extend(plan.settles)
-        for session, leases, targets in plan.grants:
-            if session.closed:
-                self._settles.extend(Settle(one.key, one.fence, SettleKind.RELEASE) for one in leases)
+        for one in plan.broken:
+            self._results.take(None, _held(one), Nack(one.fence.fence, Failure.AUTH, None, UNREADABLE, ""))
+        count = 0
+        for grant in plan.grants:
+            session = grant.session
+            if session.closed or session.draining:
+                self._settles.extend(Settle(one.key, one.fence, SettleKind.RELEASE) for one in grant.leases)
                 continue
-            for one in leases:
-                session.held[one.fence.fence] = Held(
-                    one.key, one.fence, one.attempt, one.work.desired_version, one.work.type.noun
-                )
-            session.tell(tuple(leases), tuple(targets))
-        count = sum(len(leases) for _, leases, _ in plan.grants)
+            for one in grant.leases:
+                session.held[one.fence.fence] = _held(one)
+            session.grant(grant.leases, grant.targets)
+            count += len(grant.leases)
         self._metrics.leases_granted.inc(count)
         return count
 
@@ -305,6 +269,8 @@ class LeaseEngine:
             session.tell()
         self._relay.request_sweep()
 
-    def sessions(self) -> Iterable[Session]:
-        """Return the sessions of this process."""
-        return tuple(self._sessions)
+
+def _held(granted: Granted) -> Held:
+    """Return what to remember of a lease that is handed out."""
+    work = granted.work
+    return Held(granted.key, granted.fence, granted.attempt, work.desired_version, work.type.noun)

@@ -7,10 +7,11 @@ dirty finds what a crash, a full buffer or a lost queue left behind; enqueuing t
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from control_plane.domain.errors import Unavailable
-from control_plane.domain.ids import TenantId
+from control_plane.domain.ids import TargetId, TenantId
 from control_plane.domain.jobs import JobKey
 from control_plane.metrics import Metrics
 from control_plane.queue.lease_queue import Entry, EpochLost, LeaseQueue
@@ -31,6 +32,14 @@ TENANTS_PER_PAGE = 500
 SWEEP_SHARE = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """What one sweep does besides: count the leases that ended with the queue, hurry some targets' keys."""
+
+    counting: bool
+    expedited: frozenset[TargetId]
+
+
 class Relay:
     """Owns the way from the database to the queue in this process."""
 
@@ -42,6 +51,7 @@ class Relay:
         self._metrics, self._clock, self._interval_s = metrics, clock, interval_s
         self._pushed: deque[Entry] = deque()
         self._push_wake, self._sweep_wake = asyncio.Event(), asyncio.Event()
+        self._expedited: set[TargetId] = set()
         self.enqueued = asyncio.Event()  # set after each push or sweep that put something into the queue
 
     def push(self, raised: Iterable[Raised]) -> None:
@@ -56,8 +66,10 @@ class Relay:
         if self._pushed:
             self._push_wake.set()
 
-    def request_sweep(self) -> None:
-        """Ask for a sweep now."""
+    def request_sweep(self, expedite: TargetId | None = None) -> None:
+        """Ask for a sweep now; keys of the target ``expedite`` that wait after a failure are tried at once."""
+        if expedite is not None:
+            self._expedited.add(expedite)
         self._sweep_wake.set()
 
     async def run_pushes(self) -> None:
@@ -105,27 +117,29 @@ class Relay:
 
     async def sweep_once(self) -> int:
         """Enqueue every dirty key of every tenant; return how many."""
+        sweep = _Sweep(counting=self._epoch.take_began(), expedited=frozenset(self._expedited))
         count = 0
-        counting = self._epoch.take_began()
         after: TenantId | None = None
         while True:
             async with self._storage.begin_batch(()) as tx:
                 page = [tenant.id for tenant in await tenants.list_after(tx, after, TENANTS_PER_PAGE)]
             if page:
-                count += await self._sweep_tenants(page, counting)
+                count += await self._sweep_tenants(page, sweep)
             if len(page) < TENANTS_PER_PAGE:
+                self._expedited -= sweep.expedited
                 return count
             after = page[-1]
 
-    async def _sweep_tenants(self, page: list[TenantId], counting: bool) -> int:
+    async def _sweep_tenants(self, page: list[TenantId], sweep: "_Sweep") -> int:
         count = 0
         after: JobKey | None = None
         while True:
             dirty = await self._dirty_page(page, after)
             if dirty:
-                await self._queue.enqueue(self._epoch.current, [Entry(row.key, row.version) for row in dirty])
+                entries = [Entry(one.key, one.version, expedite=one.key.target in sweep.expedited) for one in dirty]
+                await self._queue.enqueue(self._epoch.current, entries)
                 self._metrics.relay_enqueued.labels(way="sweep").inc(len(dirty))
-                if counting:
+                if sweep.counting:
                     self._count_cut_off(dirty)
                 self.enqueued.set()
                 count += len(dirty)

@@ -11,6 +11,8 @@ from control_plane.domain.targets import Target, Work
 OUTGOING_LIMIT = 256
 # Leases that ended without a result are remembered, so that a late result is known for what it is.
 REMEMBERED_LOST = 1_000
+# A character takes up to four bytes and a document alone up to 1 MiB, so a message stays below 2 MiB.
+MESSAGE_CHARS = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,22 @@ class Session:
         except asyncio.QueueFull:
             self.close()
 
+    def grant(self, leases: list[Granted], targets: list[OpenTarget]) -> None:
+        """Hand leases over, in messages that stay far below gRPC's limit however large the documents are."""
+        piece: list[Granted] = []
+        size = 0
+        for lease in leases:
+            length = len(lease.work.desired.document) if lease.work.desired else 0
+            if piece and size + length > MESSAGE_CHARS:
+                self.tell(tuple(piece), tuple(targets))
+                piece, size, targets = [], 0, []
+            piece.append(lease)
+            size += length
+        self.tell(tuple(piece), tuple(targets))
+
     def close(self) -> None:
         """End the stream; what the worker holds stays leased until it reconnects or the lease runs out."""
         self.closed = True
-        while not self.outgoing.empty():
+        if self.outgoing.full():
             self.outgoing.get_nowait()
         self.outgoing.put_nowait(None)

@@ -1,6 +1,7 @@
 """Administers target apps."""
 
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from control_plane.domain.errors import InvalidArgument, NotFound
 from control_plane.domain.ids import TargetId, TenantId, uuid7
@@ -37,6 +38,18 @@ class TargetService:
         self._storage, self._clock, self._sealer, self._relay = storage, clock, sealer, relay
         self._scribe = Scribe(clock)
 
+    @staticmethod
+    def _checked(base_url: str) -> str:
+        """Return the URL without a slash at its end; InvalidArgument if no connection could ever be made to it."""
+        try:
+            parts = urlsplit(base_url)
+            usable = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise InvalidArgument("scim.base_url", "its host or port is not one that can be connected to")
+        return base_url.rstrip("/")
+
     async def create(self, caller: Caller, tenant: TenantId, display_name: str, base_url: str, secret: str) -> Target:
         """Create a paused target; every resource of the tenant is marked as wanted there."""
         now = self._clock.now()
@@ -47,7 +60,7 @@ class TargetService:
             display_name=display_name,
             kind=TargetKind.SCIM,
             state=TargetState.PAUSED,
-            base_url=base_url.rstrip("/"),
+            base_url=self._checked(base_url),
             secret_sealed=self._seal(tenant, target_id, secret),
             revision=1,
             created_at=now,
@@ -80,7 +93,7 @@ class TargetService:
             new = replace(
                 old,
                 display_name=old.display_name if change.display_name is None else change.display_name,
-                base_url=old.base_url if change.base_url is None else change.base_url.rstrip("/"),
+                base_url=old.base_url if change.base_url is None else self._checked(change.base_url),
                 secret_sealed=old.secret_sealed
                 if change.secret is None
                 else self._seal(tenant, target_id, change.secret),
@@ -90,7 +103,8 @@ class TargetService:
             await targets.update(tx, new)
             named = [name for name in ("display_name", "base_url", "secret") if getattr(change, name) is not None]
             await self._audit(tx, caller, "target.update", new, changed=named)
-        self._relay.request_sweep()
+        # A new credential or address mends what failed before: its keys need not wait out their back-off.
+        self._relay.request_sweep(expedite=target_id)
         return new
 
     async def set_state(self, caller: Caller, tenant: TenantId, target_id: TargetId, state: TargetState) -> Target:
@@ -103,7 +117,7 @@ class TargetService:
             await targets.update(tx, new)
             verb = "activate" if state is TargetState.ACTIVE else "pause"
             await self._audit(tx, caller, f"target.{verb}", new)
-        self._relay.request_sweep()
+        self._relay.request_sweep(expedite=target_id)
         return new
 
     async def status(self, tenant: TenantId, target_id: TargetId) -> TargetStatus:

@@ -3,9 +3,9 @@
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -35,6 +35,8 @@ KDF_THREADS = 2
 KDF_QUEUE = 32
 VERIFIED_CACHE = 10_000
 WATCHER_QUEUE = 1_000
+# The database is asked each second whether it still tells us of changes; after this long without a word it does not.
+SILENCE_S = 2.5
 
 T = TypeVar("T")
 
@@ -172,24 +174,39 @@ class TokenService:
 class TokenWatch:
     """Tells every gateway that watches which tokens changed, whichever control plane changed them."""
 
-    def __init__(self, listen: Callable[[str], AsyncIterator[str | None]]) -> None:
-        """``listen`` yields a token id for each change, and None when changes may have been missed."""
-        self._listen = listen
+    def __init__(self, listen: Callable[[str], AsyncGenerator[str | None, None]], clock: Clock) -> None:
+        """``listen`` yields a changed token's id, None when changes may have been missed, "" as a sign of life."""
+        self._listen, self._clock = listen, clock
         self._watchers: set[asyncio.Queue[str | None]] = set()
+        self._alive_at = float("-inf")
+        self._closed = asyncio.Event()
 
     async def run(self) -> None:
         """Pass changes on until cancelled."""
-        async for token_id in self._listen(CHANNEL):
-            for queue in self._watchers:
-                if queue.full():  # a gateway that does not read: it must drop everything when it does
-                    while not queue.empty():
-                        queue.get_nowait()
-                    queue.put_nowait(None)
-                else:
-                    queue.put_nowait(token_id)
+        async with aclosing(self._listen(CHANNEL)) as changes:
+            async for token_id in changes:
+                self._alive_at = self._clock.monotonic()
+                if token_id != "":
+                    for queue in self._watchers:
+                        _offer(queue, token_id)
+
+    def is_live(self) -> bool:
+        """Tell whether changes would be heard: if not, gateways must not be told that all is well."""
+        return self._clock.monotonic() - self._alive_at < SILENCE_S and not self._closed.is_set()
+
+    def close(self) -> None:
+        """End every watch: gateways go on with another control plane."""
+        self._closed.set()
+        for queue in self._watchers:
+            _offer(queue, None)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether watches are to end."""
+        return self._closed.is_set()
 
     @contextmanager
-    def watch(self) -> Generator[Callable[[], Awaitable[str | None]], None, None]:
+    def watch(self) -> Iterator[Callable[[], Awaitable[str | None]]]:
         """Give a function that waits for the next change; None means: drop everything. The first is None."""
         queue: asyncio.Queue[str | None] = asyncio.Queue(WATCHER_QUEUE)
         queue.put_nowait(None)
@@ -198,3 +215,12 @@ class TokenWatch:
             yield queue.get
         finally:
             self._watchers.discard(queue)
+
+
+def _offer(queue: asyncio.Queue[str | None], token_id: str | None) -> None:
+    """Queue a change; a gateway that does not read has to drop everything when it does."""
+    if queue.full():
+        while not queue.empty():
+            queue.get_nowait()
+        token_id = None
+    queue.put_nowait(token_id)

@@ -1,6 +1,7 @@
 """Translates what the driver raises into our own errors. Driver text is logged here and goes no further."""
 
 import asyncio
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import psycopg
 from psycopg import errors
 from sqlalchemy import exc
 
-from control_plane.domain.errors import MusterError, Overloaded, Unavailable
+from control_plane.domain.errors import MusterError, Unavailable
 from control_plane.runtime.logs import get_logger
 
 log = get_logger(__name__)
@@ -22,7 +23,14 @@ PASSING = (
     errors.ReadOnlySqlTransaction,
     errors.IdleInTransactionSessionTimeout,
 )
+# Not Overloaded, which promises that nothing was done: what was too slow may have been the commit.
 TOO_SLOW = (errors.QueryCanceled, errors.LockNotAvailable)
+# The driver's OperationalError covers more than trouble with the server, above all limits that a statement breaks
+# (54, "program limit exceeded"): it would never work, however often it is tried. Hence by SQLSTATE: lost and refused
+# connections (08), no room or connection left (53), shutdown, crash, start-up and a session that idled too long (57P).
+UNREACHABLE_CLASSES = ("08", "53")
+UNREACHABLE_STATES = frozenset({"57P01", "57P02", "57P03", "57P05"})
+SECRETS = re.compile(r"""(password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|\S+)|(://[^\s:/@]*:)[^\s/]*(?=@)""", re.IGNORECASE)
 
 
 @contextmanager
@@ -35,7 +43,7 @@ def translated() -> Iterator[None]:
 
 
 class limited:  # noqa: N801 - used like asyncio.timeout
-    """Gives up after ``limit_s`` seconds, as the server should have done itself: Overloaded."""
+    """Gives up after ``limit_s`` seconds, as the server should have done itself: Unavailable."""
 
     __slots__ = ("_limit_s", "_timeout")
 
@@ -53,7 +61,7 @@ class limited:  # noqa: N801 - used like asyncio.timeout
             await self._timeout.__aexit__(kind, err, trace)
         except TimeoutError:
             log.warning("the database does not answer", limit_s=self._limit_s)
-            raise Overloaded("the query", 1.0) from None
+            raise Unavailable("the database") from None
 
 
 def translate(err: Exception) -> MusterError:
@@ -62,23 +70,35 @@ def translate(err: Exception) -> MusterError:
     name, sqlstate = type(cause).__name__, getattr(cause, "sqlstate", None)
     if isinstance(cause, TOO_SLOW):
         log.warning("query too slow", error=name, sqlstate=sqlstate)
-        return Overloaded("the query", 1.0)
-    if isinstance(cause, PASSING) or is_unreachable(cause):
-        log.warning("database unavailable", error=name, sqlstate=sqlstate, text=str(cause))
         return Unavailable("the database")
-    # Not the whole text: its DETAIL repeats the row, which is somebody's personal data.
-    diagnosis = cause.diag if isinstance(cause, psycopg.Error) else None
-    said = diagnosis.message_primary if diagnosis else str(cause)
-    constraint = diagnosis.constraint_name if diagnosis else None
-    log.error("statement failed", error=name, sqlstate=sqlstate, said=said, constraint=constraint, where=_where(err))
+    if isinstance(cause, PASSING) or is_unreachable(cause):
+        log.warning("database unavailable", error=name, sqlstate=sqlstate, said=_said(cause))
+        return Unavailable("the database")
+    constraint = cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
+    log.error(
+        "statement failed", error=name, sqlstate=sqlstate, said=_said(cause), constraint=constraint, where=_where(err)
+    )
     return MusterError("the database refused a statement")
 
 
 def is_unreachable(err: Exception) -> bool:
     """Tell whether the connection, or the way to a new one, is the trouble."""
-    # OperationalError is the driver's class for "not the statement's fault": lost and refused connections, shutdown,
-    # start-up, too many connections, disk full. exc.TimeoutError: no connection of the pool became free.
-    return isinstance(err, psycopg.OperationalError | psycopg.InterfaceError | exc.TimeoutError)
+    if isinstance(err, psycopg.OperationalError):
+        # No state: the driver lost the connection, or got none, by itself.
+        state = err.sqlstate
+        return state is None or state.startswith(UNREACHABLE_CLASSES) or state in UNREACHABLE_STATES
+    # exc.TimeoutError: no connection of the pool became free.
+    return isinstance(err, psycopg.InterfaceError | exc.TimeoutError)
+
+
+def _said(cause: Exception) -> str:
+    """Return what may be logged of a driver's error: no row, and no password."""
+    if isinstance(cause, psycopg.Error) and cause.diag.message_primary:
+        # DETAIL and CONTEXT repeat the row, which is somebody's personal data. The first sentence does not, except
+        # where a value is what is wrong (data exceptions, 22).
+        return "" if isinstance(cause, psycopg.DataError) else cause.diag.message_primary
+    # Said by the driver itself, perhaps of how it connects.
+    return SECRETS.sub(r"\1\2***", " ".join(str(cause).split()))
 
 
 def _where(err: Exception) -> list[str]:

@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy import CursorResult, Executable, Pool, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from control_plane.domain.ids import TenantId
+from control_plane.domain.ids import ResourceId, TenantId
 from control_plane.runtime.logs import get_logger
 from control_plane.storage.driver_errors import is_unreachable, limited, translated
 from control_plane.storage.notifications import listen, notify
@@ -60,7 +60,7 @@ Params = Mapping[str, object] | Sequence[object]
 class Tx:
     """An open transaction. It commits when its ``async with`` ends well, and is undone by any exception."""
 
-    __slots__ = ("_connection", "_driver", "_limit_s", "_tenant", "slot")
+    __slots__ = ("_connection", "_driver", "_limit_s", "_tenant", "joined", "made", "slot")
 
     def __init__(
         self, connection: AsyncConnection, driver: psycopg.AsyncConnection, tenant: TenantId | None, limit_s: float
@@ -69,6 +69,9 @@ class Tx:
         self._tenant, self._limit_s = tenant, limit_s
         # Which of a counter's rows this transaction adds to.
         self.slot = random.randrange(COUNTER_SLOTS)  # noqa: S311 - spreads writers, guards nothing
+        # What this transaction made; and who joined a group in it, with marks that are not locked yet (marks.py).
+        self.made: set[ResourceId] = set()
+        self.joined: set[ResourceId] = set()
 
     @property
     def tenant(self) -> TenantId:
@@ -193,12 +196,14 @@ class Storage:
     def listen(self, channel: str) -> AsyncGenerator[str | None]:
         """Yield each payload notified on ``channel``; None after each (re)connect: something may have been missed.
 
-        Close it (``contextlib.aclosing``): it holds a connection of its own.
+        "" comes about once a second while the server answers on that connection: nothing was missed so far. Silence for
+        much longer means that notifications may be missed just now. Close it (``contextlib.aclosing``): it holds a
+        connection of its own.
         """
         return listen(self._listen_dsn, CONNECTION, channel)
 
     async def notify(self, tx: Tx, channel: str, payload: str) -> None:
-        """Send ``payload`` (below 8,000 bytes) to the listeners of ``channel`` when ``tx`` commits."""
+        """Send ``payload`` (1 to 7,999 bytes) to the listeners of ``channel`` when ``tx`` commits."""
         await notify(tx, channel, payload)
 
     @asynccontextmanager

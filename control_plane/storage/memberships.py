@@ -1,6 +1,7 @@
 """Who is in which group: a join table, changed by set operations and rendered to JSON by the database.
 
-Lock the group (``resources.get(..., lock=True)``) before changing its members, and ``touch`` it afterwards.
+Lock the group (``resources.get(..., lock=True)``) before changing its members, and ``update`` or ``touch`` it
+afterwards: that also locks the newcomers' marks (``marks.py``). A group made in the same transaction needs neither.
 """
 # ruff: noqa: S608 - composed of the constants in this file, of nothing else
 
@@ -14,6 +15,7 @@ import orjson
 from control_plane.domain.ids import ResourceId
 from control_plane.domain.resources import INLINE_MEMBERS
 from control_plane.storage.engine import Tx
+from control_plane.storage.marks import hold_joined
 
 STREAM_ROWS = 2000
 
@@ -38,7 +40,8 @@ GIVEN: LiteralString = """
     )
 """
 UNKNOWN: LiteralString = "ARRAY(SELECT id FROM given EXCEPT SELECT id FROM kept EXCEPT SELECT id FROM fresh ORDER BY 1)"
-ADD: LiteralString = GIVEN + " SELECT (SELECT count(*) FROM added), " + UNKNOWN
+ADDED: LiteralString = "ARRAY(SELECT member_id FROM added)"
+ADD: LiteralString = GIVEN + " SELECT " + ADDED + ", 0::bigint, " + UNKNOWN
 REPLACE: LiteralString = (
     GIVEN
     + """, gone AS (
@@ -47,7 +50,9 @@ REPLACE: LiteralString = (
           AND NOT EXISTS (SELECT FROM given g WHERE g.id = m.member_id)
         RETURNING m.member_id
     )
-    SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM gone), """
+    SELECT """
+    + ADDED
+    + ", (SELECT count(*) FROM gone), "
     + UNKNOWN
 )
 REMOVE: LiteralString = """
@@ -159,8 +164,11 @@ async def stream(
 async def _write(tx: Tx, sql: LiteralString, group: ResourceId, ids: Iterable[str | ResourceId]) -> MemberWrite:
     parsed, malformed = _parsed(ids)
     rows = await tx.fetch(sql, {"tenant": tx.tenant, "group": group, "ids": list(parsed)})
-    changed, unknown = rows[0]
-    return MemberWrite(changed, (*malformed, *(parsed[ResourceId(one)] for one in unknown)))
+    added, gone, unknown = rows[0]
+    tx.joined.update(added)
+    if added and group in tx.made:
+        await hold_joined(tx)
+    return MemberWrite(len(added) + gone, (*malformed, *(parsed[ResourceId(one)] for one in unknown)))
 
 
 def _parsed(ids: Iterable[str | ResourceId]) -> tuple[dict[ResourceId, str | ResourceId], list[str | ResourceId]]:

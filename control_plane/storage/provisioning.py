@@ -36,7 +36,7 @@ LEASE: LiteralString = """
     ), held AS MATERIALIZED (
         SELECT p.tenant_id, p.target_id, p.resource_id, i.epoch, i.fence
         FROM input i JOIN provisioning p USING (tenant_id, target_id, resource_id)
-        ORDER BY 1, 2, 3 FOR UPDATE OF p
+        ORDER BY p.type, 1, 2, 3 FOR UPDATE OF p
     )
     UPDATE provisioning p
     SET epoch = h.epoch, fence = h.fence, leased_at = %(at)b::timestamptz, worker = %(worker)b::text
@@ -55,7 +55,7 @@ READ_WORK = (
                SELECT FROM provisioning q WHERE q.remote_id = p.remote_id AND q.target_id = p.target_id
                                             AND q.tenant_id = p.tenant_id AND NOT q.deleted
            ) THEN '' ELSE coalesce(p.remote_id, '') END,
-           pending.members, t.state, p.attempts,
+           t.state, p.attempts,
            CASE WHEN p.deleted AND p.remote_id IS NULL AND NOT EXISTS (
                SELECT FROM resources q WHERE q.user_name_key = p.former_name_key AND q.tenant_id = p.tenant_id
                                          AND q.type = 1 AND p.type = 1
@@ -71,13 +71,6 @@ READ_WORK = (
     JOIN provisioning p USING (tenant_id, target_id, resource_id)
     JOIN targets t ON t.id = p.target_id AND t.tenant_id = p.tenant_id
     LEFT JOIN resources r ON r.id = p.resource_id AND r.tenant_id = p.tenant_id AND NOT p.deleted
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS members
-        FROM memberships m
-        LEFT JOIN provisioning mp
-          ON mp.resource_id = m.member_id AND mp.target_id = p.target_id AND mp.tenant_id = p.tenant_id
-        WHERE m.group_id = p.resource_id AND m.tenant_id = p.tenant_id AND mp.remote_id IS NULL AND p.type = 2
-    ) pending
     """
 )
 REDIRTY: LiteralString = """
@@ -87,7 +80,7 @@ REDIRTY: LiteralString = """
              AS k (tenant_id, target_id, resource_id)
         JOIN provisioning p USING (tenant_id, target_id, resource_id)
         JOIN targets t ON t.id = p.target_id AND t.tenant_id = p.tenant_id
-        ORDER BY 1, 2, 3 FOR UPDATE OF p
+        ORDER BY p.type, 1, 2, 3 FOR UPDATE OF p
     )
     UPDATE provisioning p
     SET desired_version = p.desired_version + 1,
@@ -233,9 +226,8 @@ def _work(row: tuple[Any, ...]) -> Work:
         desired_version=row[4],
         applied_version=row[5],
         remote_id=row[6],
-        pending_members=row[7],
-        target_state=TargetState(row[8]),
-        attempts=row[9],
-        former=Former(row[10], row[11] or "") if row[10] else None,
-        desired=None if row[12] is None else stored(row[12:]),
+        target_state=TargetState(row[7]),
+        attempts=row[8],
+        former=Former(row[9], row[10] or "") if row[9] else None,
+        desired=None if row[11] is None else stored(row[11:]),
     )

@@ -111,7 +111,7 @@ DELETE: LiteralString = """
     ), held AS MATERIALIZED (
         SELECT p.target_id, p.resource_id, c.deleted
         FROM changed c JOIN provisioning p ON p.resource_id = c.id AND p.tenant_id = %(tenant)b::uuid
-        ORDER BY p.target_id, p.resource_id FOR UPDATE OF p
+        ORDER BY p.type, p.target_id, p.resource_id FOR UPDATE OF p
     ), raised AS (
         UPDATE provisioning p
         SET desired_version = p.desired_version + 1, deleted = p.deleted OR h.deleted,

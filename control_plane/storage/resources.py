@@ -14,7 +14,7 @@ from control_plane.domain.resources import NewResource, ResourceType, StoredReso
 from control_plane.scim.errors import InvalidValue, Uniqueness
 from control_plane.storage import resource_sql as statements
 from control_plane.storage.engine import Tx
-from control_plane.storage.marks import Raised, Written, written
+from control_plane.storage.marks import Raised, Written, take_joined, written
 
 __all__ = ["Page", "Raised", "Written", "delete", "find", "get", "insert", "page", "touch", "update"]
 
@@ -36,7 +36,9 @@ async def insert(tx: Tx, rows: Sequence[NewResource]) -> Written:
     One whose userName (or id) is taken is missing from ``Written.ids``; the others are stored.
     """
     found = await tx.fetch(statements.INSERT, {"tenant": tx.tenant, "slot": tx.slot, **_columns(rows)})
-    return written(tx.tenant, found)
+    result = written(tx.tenant, found)
+    tx.made |= result.ids
+    return result
 
 
 async def get(
@@ -53,8 +55,9 @@ async def update(tx: Tx, rows: Sequence[NewResource]) -> Written:
 
     Uniqueness if another user has the userName: nothing is written, the transaction is lost.
     """
+    params = {"tenant": tx.tenant, "at": _latest(rows), "joined": take_joined(tx), **_columns(rows)}
     try:
-        found = await tx.fetch(statements.UPDATE, {"tenant": tx.tenant, "at": _latest(rows), **_columns(rows)})
+        found = await tx.fetch(statements.UPDATE, params)
     except UniqueViolation:
         # resources_user_name is the only unique value that an update can touch.
         raise Uniqueness("userName is already in use") from None
@@ -63,7 +66,8 @@ async def update(tx: Tx, rows: Sequence[NewResource]) -> Written:
 
 async def touch(tx: Tx, ids: Iterable[ResourceId], at: datetime) -> Written:
     """Raise the version of each and mark it in every target: for groups whose members changed."""
-    return written(tx.tenant, await tx.fetch(statements.TOUCH, {"tenant": tx.tenant, "ids": list(ids), "at": at}))
+    params = {"tenant": tx.tenant, "ids": list(ids), "at": at, "joined": take_joined(tx)}
+    return written(tx.tenant, await tx.fetch(statements.TOUCH, params))
 
 
 async def delete(tx: Tx, resource_type: ResourceType, ids: Iterable[ResourceId], at: datetime) -> Written:

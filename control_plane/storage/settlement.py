@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString
 
+from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import TargetId, TenantId
 from control_plane.domain.jobs import Effect, Failure, Fence, JobKey, Result
 from control_plane.domain.targets import TargetState
 from control_plane.storage.engine import Tx
 from control_plane.storage.marks import Raised, key_columns, raised_keys
 
-# The results' own rows; rows of the same target that hold, or held, the same account; groups that wait for it. Locked
-# in the order of the key, like everywhere.
+# As the table's CHECK says: what its index can hold.
+MAX_REMOTE_ID_BYTES = 1024
+# The results' own rows; rows of the same target that hold, or held, the same account; groups that hold a resource whose
+# account is new or another one. Locked in the order of type and key, like everywhere.
 LOCK: LiteralString = """
     WITH mine AS MATERIALIZED (
         SELECT p.tenant_id, p.target_id, p.resource_id, p.remote_id, p.deleted, k.remote_id AS reported
@@ -28,7 +31,7 @@ LOCK: LiteralString = """
         UNION
         SELECT i.tenant_id, i.target_id, m.group_id
         FROM mine i JOIN memberships m ON m.member_id = i.resource_id AND m.tenant_id = i.tenant_id
-        WHERE i.reported <> '' AND i.remote_id IS NULL
+        WHERE i.reported <> '' AND i.reported IS DISTINCT FROM i.remote_id
         UNION
         SELECT q.tenant_id, q.target_id, q.resource_id
         FROM mine i JOIN provisioning q
@@ -45,7 +48,7 @@ LOCK: LiteralString = """
     FROM wanted
     JOIN provisioning p USING (tenant_id, target_id, resource_id)
     JOIN targets t ON t.id = p.target_id AND t.tenant_id = p.tenant_id
-    ORDER BY p.tenant_id, p.target_id, p.resource_id FOR UPDATE OF p
+    ORDER BY p.type, p.tenant_id, p.target_id, p.resource_id FOR UPDATE OF p
 """
 WRITE: LiteralString = """
     UPDATE provisioning p
@@ -126,7 +129,7 @@ class Row:
                 self.dirty_since = None
         elif result.failure is not Failure.RELEASED:
             self.attempts += 1
-            self.last_error, self.last_failure = result.error, int(result.failure)
+            self.last_error, self.last_failure = _storable(result.error), int(result.failure)
 
     def raise_desired(self, at: datetime) -> None:
         """Mark the row as to be done (again)."""
@@ -176,8 +179,8 @@ class Ledger:
         if row.deleted:
             self._leave_to_the_living(row, held, result)
         elif row.remote_id is not None and row.remote_id != held:
-            if held is None:
-                self.linked.append(row.key)
+            # Also if it replaces another one: somebody deleted that in the target, and its memberships with it.
+            self.linked.append(row.key)
             self._take_over(row, row.remote_id, result)
 
     def _take_over(self, row: Row, account: str, result: Result) -> None:
@@ -218,11 +221,14 @@ class Ledger:
 async def settle(tx: Tx, results: Sequence[Result]) -> SettleOutcome:
     """Write results in a ``begin_batch`` transaction; each counts unless a newer fence is on record.
 
-    Raised are: the groups in a target that wait for an account which now exists there, and a resource whose
-    account a tombstone may have deleted.
+    Raised are: the groups in a target that hold a resource whose account there is new or another one, and a resource
+    whose account a tombstone may have deleted. InvalidArgument, before anything is read or written, if some
+    ``remote_id`` is none that can be stored: settle the results one by one then.
     """
     if not results:
         return SettleOutcome(frozenset(), ())
+    for result in results:
+        _require_storable(result.remote_id)
     params = {**key_columns(result.key for result in results), "remote_ids": [result.remote_id for result in results]}
     ledger = Ledger.of(_row(row) for row in await tx.fetch(LOCK, params))
     for result in results:
@@ -235,6 +241,25 @@ async def settle(tx: Tx, results: Sequence[Result]) -> SettleOutcome:
         for one in raised_keys(await tx.fetch(RAISE_GROUPS, {**key_columns(ledger.linked), "at": at})):
             raised[one.key] = one
     return SettleOutcome(frozenset(ledger.accepted), tuple(raised.values()), tuple(ledger.lags_s))
+
+
+def _require_storable(remote_id: str | None) -> None:
+    """Raise InvalidArgument for an id that the database would refuse, and every other result with it."""
+    if remote_id is None:
+        return
+    try:
+        size = len(remote_id.encode())
+    except UnicodeEncodeError:
+        raise InvalidArgument("remote_id", "is not valid Unicode") from None
+    if "\0" in remote_id:
+        raise InvalidArgument("remote_id", "contains a NUL character")
+    if size > MAX_REMOTE_ID_BYTES:
+        raise InvalidArgument("remote_id", f"is longer than {MAX_REMOTE_ID_BYTES} bytes")
+
+
+def _storable(text: str) -> str:
+    """Return ``text`` without what PostgreSQL refuses: NUL, and halves of surrogate pairs."""
+    return text.encode(errors="replace").decode().replace("\0", "")
 
 
 def _row(row: tuple[Any, ...]) -> Row:

@@ -1,7 +1,6 @@
 """Target apps."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, LiteralString
 
 from sqlalchemy import Row, select
@@ -47,20 +46,6 @@ async def update(tx: Tx, target: Target) -> None:
     )
     if found.rowcount == 0:
         raise NotFound("target", target.id)
-
-
-async def set_state(tx: Tx, target: TargetId, state: TargetState, at: datetime) -> Target:
-    """Pause or activate a target and return it; NotFound if there is none."""
-    query = (
-        change(targets)
-        .where(targets.c.id == target, targets.c.tenant_id == tx.tenant)
-        .values(state=int(state), updated_at=at)
-        .returning(targets)
-    )
-    row = (await tx.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound("target", target)
-    return _target(row)
 
 
 async def load(tx: Tx, ids: Iterable[TargetId]) -> dict[TargetId, Target]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, LiteralString
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy import insert as insert_into
 
 from control_plane.domain.ids import TenantId, TokenId
@@ -57,16 +57,6 @@ async def set_revoked(tx: Tx, token: TokenId, at: datetime) -> None:
 async def set_expires(tx: Tx, token: TokenId, at: datetime) -> None:
     """Note that the token is refused from ``at`` on, unless it is revoked before."""
     await tx.execute(update(tokens).where(tokens.c.id == token, tokens.c.tenant_id == tx.tenant).values(expires_at=at))
-
-
-async def count_active(tx: Tx, now: datetime) -> int:
-    """Return how many of the tenant's tokens are neither revoked nor expired."""
-    query = select(func.count()).where(
-        tokens.c.tenant_id == tx.tenant,
-        tokens.c.revoked_at.is_(None),
-        or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now),
-    )
-    return int((await tx.execute(query)).scalar_one())
 
 
 async def find_by_key_id(tx: Tx, key_id: str) -> Token | None:

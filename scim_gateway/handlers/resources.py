@@ -74,7 +74,7 @@ class ResourceHandlers:
         message = wire.GetResourceRequest(
             tenant_id=ask.actor.tenant_id,
             type=self._kind.wire,
-            id=resource_id(request),
+            id=resource_id(request, self._kind.name),
             with_members=ask.renderer.wants_members,
             reference_base=ask.base,
         )
@@ -86,7 +86,7 @@ class ResourceHandlers:
         message = wire.ReplaceResourceRequest(
             tenant_id=ask.actor.tenant_id,
             type=self._kind.wire,
-            id=resource_id(request),
+            id=resource_id(request, self._kind.name),
             document=await self._body(request),
             reference_base=ask.base,
             etag=etag_of(request),
@@ -99,7 +99,7 @@ class ResourceHandlers:
         message = wire.PatchResourceRequest(
             tenant_id=ask.actor.tenant_id,
             type=self._kind.wire,
-            id=resource_id(request),
+            id=resource_id(request, self._kind.name),
             document=await self._body(request),
             reference_base=ask.base,
             etag=etag_of(request),
@@ -114,7 +114,10 @@ class ResourceHandlers:
         """DELETE /Users/{id} (RFC 7644 section 3.6)."""
         actor = actor_of(request)
         message = wire.DeleteResourceRequest(
-            tenant_id=actor.tenant_id, type=self._kind.wire, id=resource_id(request), etag=etag_of(request)
+            tenant_id=actor.tenant_id,
+            type=self._kind.wire,
+            id=resource_id(request, self._kind.name),
+            etag=etag_of(request),
         )
         await self._directory.delete(actor, message)
         return web.Response(status=204)

@@ -100,3 +100,23 @@ async def test_a_member_that_comes_after_its_group_arrives_in_it(idp: Scim, app:
         return bool(found) and len(found[0].get("members", [])) == 3
 
     await eventually(complete, 5)
+
+
+async def test_a_name_given_to_somebody_else_at_once_moves_no_account(idp: Scim, app: Scim) -> None:
+    """The new owner must not be linked to the old owner's account, whose rename is still on its way."""
+    pairs = []
+    for _ in range(5):
+        name = f"heir-{uuid4().hex[:8]}"
+        _, old = await idp.call("POST", "/Users", {**a_user(name), "title": "old"})
+        rename = {"Operations": [{"op": "replace", "value": {"userName": f"ren-{name}", "externalId": f"ren-{name}"}}]}
+        assert (await idp.call("PATCH", f"/Users/{old['id']}", rename))[0] == 200
+        assert (await idp.call("POST", "/Users", {**a_user(name), "externalId": f"new-{name}", "title": "new"}))[
+            0
+        ] == 201
+        pairs.append(name)
+
+    async def everybody_has_an_account() -> bool:
+        there = {one["userName"]: one.get("title") for one in await app.all("/Users")}
+        return all(there.get(name) == "new" and there.get(f"ren-{name}") == "old" for name in pairs)
+
+    await eventually(everybody_has_an_account, 30)

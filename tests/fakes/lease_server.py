@@ -61,6 +61,8 @@ class FakeLeaseServer(LeaseServiceServicer):
         self.scim_url, self.scim_token = "http://127.0.0.1:9/none", "target-token"
         self.confirms = True  # whether turns are answered
         self.settles = True  # whether results are settled
+        self.cuts_cleanly = False  # whether a cut is the status OK
+        self.parting: list[lease_pb2.Lease] = []  # given when a turn says "draining", before that is confirmed
         self.hellos: list[lease_pb2.Hello] = []
         self.turns: list[lease_pb2.Turn] = []
         self.metadata: list[dict[str, str]] = []
@@ -85,7 +87,7 @@ class FakeLeaseServer(LeaseServiceServicer):
         cutting = asyncio.ensure_future(cut.wait())
         try:
             await asyncio.wait([reading, cutting], return_when=asyncio.FIRST_COMPLETED)
-            if cut.is_set():
+            if cut.is_set() and not self.cuts_cleanly:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the test")
         finally:
             reading.cancel()
@@ -101,6 +103,9 @@ class FakeLeaseServer(LeaseServiceServicer):
     async def _turn(self, turn: lease_pb2.Turn, context: Context) -> None:
         self.turns.append(turn)
         await self._notify()
+        if turn.draining and self.parting:
+            leases, self.parting = self.parting, []
+            await self.give(*leases, ack_seq=turn.seq - 1)
         if self.confirms:
             fences = [done.fence for done in turn.done] + [nack.fence for nack in turn.nack]
             settled = fences if self.settles else []
@@ -121,8 +126,8 @@ class FakeLeaseServer(LeaseServiceServicer):
 
     # What a test does.
 
-    async def give(self, *leases: lease_pb2.Lease) -> None:
-        """Send leases, with the snapshot of their target, confirming what was read so far."""
+    async def give(self, *leases: lease_pb2.Lease, ack_seq: int | None = None) -> None:
+        """Send leases, with the snapshot of their target, confirming what was read so far or up to ``ack_seq``."""
         snapshot = lease_pb2.TargetSnapshot(
             id=str(TARGET),
             tenant_id=str(TENANT),
@@ -130,7 +135,8 @@ class FakeLeaseServer(LeaseServiceServicer):
             revision=1,
             scim=tenancy_pb2.ScimTargetConfig(base_url=self.scim_url, bearer_token=self.scim_token),
         )
-        ack_seq = self.turns[-1].seq if self.turns else 0
+        if ack_seq is None:
+            ack_seq = self.turns[-1].seq if self.turns else 0
         await self.say(lease_pb2.StreamLeasesResponse(ack_seq=ack_seq, leases=leases, targets=[snapshot]))
 
     async def say(self, message: lease_pb2.StreamLeasesResponse) -> None:

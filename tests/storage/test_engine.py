@@ -1,7 +1,9 @@
 """Transactions: what they see, how long they wait, and what becomes of the driver's errors."""
 
 import asyncio
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -10,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control_plane.domain.errors import MusterError, Overloaded, Unavailable
+from control_plane.domain.errors import MusterError, Unavailable
 from control_plane.domain.resources import ResourceType
 from control_plane.storage import resources
 from control_plane.storage.engine import Storage
@@ -18,7 +20,15 @@ from control_plane.storage.migrate import migrate
 from tests.fixtures.postgres import OWNER, Database, PostgresServer, free_port, make_server
 from tests.storage.world import World, connected, eventually_blocked, make_tenant, user
 
+LISTENERS = " FROM pg_stat_activity WHERE query ~ '^(LISTEN|SELECT 1$)' AND pid <> pg_backend_pid() AND state = 'idle'"
 TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename ~ '^muster_(app|batch)$'"
+
+
+async def next_news(news: AsyncIterator[str | None]) -> str | None:
+    """Return what a listener yields next, apart from its sign of life."""
+    while (found := await anext(news)) == "":
+        pass
+    return found
 
 
 async def test_an_exception_undoes_everything(storage: Storage, world: World) -> None:
@@ -70,11 +80,11 @@ async def test_a_batch_has_no_single_tenant(storage: Storage, world: World) -> N
 
 
 async def test_a_slow_statement_is_cut_off(storage: Storage, world: World) -> None:
-    with pytest.raises(Overloaded) as caught:
+    with pytest.raises(Unavailable) as caught:
         async with storage.begin(world.tenant, timeout_s=0.05) as tx:
             await tx.fetch("SELECT pg_sleep(60)")
     assert caught.value.retry_after_s == 1.0
-    with pytest.raises(Overloaded):
+    with pytest.raises(Unavailable):
         async with storage.begin_batch([world.tenant], timeout_s=0.05) as tx:
             await tx.fetch("SELECT pg_sleep(60)")
 
@@ -192,7 +202,7 @@ async def test_a_server_that_stops_is_unavailable_until_it_is_back(own_server: P
             assert (await resources.page(tx, ResourceType.USER, 1, 1)).total == 0
         # The listener comes back by itself, and says that it was away.
         async with asyncio.timeout(10):
-            assert await anext(news) is None
+            assert await next_news(news) is None
     await storage.close()
 
 
@@ -220,16 +230,50 @@ async def test_notifications_arrive_when_the_transaction_commits(
     async with storage.begin_batch(()) as tx:
         await storage.notify(tx, "news", "two")
     async with asyncio.timeout(5):
-        assert [await anext(news), await anext(news)] == ["one", "two"]
+        assert [await next_news(news), await next_news(news)] == ["one", "two"]
 
 
 async def test_a_listener_says_when_it_was_cut_off(
     storage: Storage, news: AsyncIterator[str | None], database: Database
 ) -> None:
     async with connected(database.superuser_url) as connection:
-        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^LISTEN'")
+        await connection.execute("SELECT pg_terminate_backend(pid)" + LISTENERS)
     async with asyncio.timeout(10):
-        assert await anext(news) is None
+        assert await next_news(news) is None
+
+
+async def test_a_listener_says_that_it_still_hears(news: AsyncIterator[str | None]) -> None:
+    async with asyncio.timeout(10):
+        assert [await anext(news), await anext(news)] == ["", ""]
+
+
+async def test_a_notification_beside_a_probe_is_not_lost(
+    storage: Storage, world: World, news: AsyncIterator[str | None]
+) -> None:
+    async with asyncio.timeout(10):
+        for number in range(3):
+            assert await anext(news) == ""
+            # Nobody reads the connection now.
+            async with storage.begin(world.tenant) as tx:
+                await storage.notify(tx, "news", str(number))
+            assert await anext(news) == str(number)
+
+
+async def test_a_listener_whose_server_froze_falls_silent(
+    storage: Storage, news: AsyncIterator[str | None], database: Database
+) -> None:
+    async with connected(database.superuser_url) as connection:
+        rows = await (await connection.execute("SELECT pid" + LISTENERS)).fetchall()
+    assert await anext(news) == ""
+    (frozen,) = (row[0] for row in rows)
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        # Well before the driver gives up: the next word is that of a new connection.
+        async with asyncio.timeout(4):
+            assert await anext(news) is None
+            assert await anext(news) == ""
+    finally:
+        os.kill(frozen, signal.SIGCONT)
 
 
 async def test_the_driver_is_psycopg_with_its_c_part() -> None:

@@ -12,7 +12,7 @@ from control_plane.domain.errors import MusterError, NotFound
 from control_plane.domain.ids import EventId, TokenId
 from control_plane.domain.jobs import Fence
 from control_plane.domain.resources import NewResource, ResourceType
-from control_plane.domain.targets import Target, TargetState
+from control_plane.domain.targets import Target
 from control_plane.domain.tenants import Tenant
 from control_plane.domain.tokens import Scope, Token
 from control_plane.storage import audit, memberships, provisioning, resources, targets, tenants, tokens
@@ -81,7 +81,6 @@ READS: dict[str, tuple[Read, Any]] = {
     "tenants.get": (lambda tx, v: tenants.get(tx, v.world.tenant), None),
     "tokens.get": (lambda tx, v: tokens.get(tx, v.token.id), None),
     "tokens.list_before": (lambda tx, v: tokens.list_before(tx, None, 9), []),
-    "tokens.count_active": (lambda tx, v: tokens.count_active(tx, NOW), 0),
     "tokens.find_by_key_id": (lambda tx, v: tokens.find_by_key_id(tx, v.token.key_id), None),
     "targets.get": (lambda tx, v: targets.get(tx, v.target.id), None),
     "targets.load": (lambda tx, v: targets.load(tx, [v.target.id]), {}),
@@ -133,7 +132,6 @@ REFUSED: dict[str, tuple[Read, type[MusterError]]] = {
     "tokens.insert": (lambda tx, v: tokens.insert(tx, token_of(v.world)), MusterError),
     "targets.insert": (lambda tx, v: targets.insert(tx, target_of(v.world.tenant)), MusterError),
     "targets.update": (lambda tx, v: targets.update(tx, v.target), NotFound),
-    "targets.set_state": (lambda tx, v: targets.set_state(tx, v.target.id, TargetState.PAUSED, NOW), NotFound),
     "audit.append": (lambda tx, v: audit.append(tx, [event_of(v.world)]), MusterError),
 }
 

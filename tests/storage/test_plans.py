@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from control_plane.domain.ids import TargetId, TenantId
 from control_plane.domain.jobs import JobKey
-from control_plane.storage import memberships, provisioning, resource_sql, resources, settlement, targets, tokens
+from control_plane.storage import marks, memberships, provisioning, resource_sql, resources, settlement, targets, tokens
 from control_plane.storage.engine import Storage, Tx
 from control_plane.storage.marks import key_columns
 from tests.fixtures.postgres import Database, PostgresServer
@@ -125,6 +125,8 @@ WANTED: dict[str, tuple[LiteralString, dict[str, Any], set[str]]] = {
     "members rendered": (memberships.RENDER, {}, {"memberships_pkey", "resources_pkey"}),
     "members streamed": (memberships.STREAM, {}, {"memberships_pkey", "resources_pkey"}),
     "members added": (memberships.ADD, {}, {"memberships_pkey", "memberships_of_member", "resources_pkey"}),
+    "members replaced": (memberships.REPLACE, {}, {"memberships_pkey", "memberships_of_member", "resources_pkey"}),
+    "marks held": (marks.HOLD_JOINED, {}, {"provisioning_pkey"}),
     "status": (provisioning.STATUS, {}, {"provisioning_dirty", "counters_pkey"}),
 }  # fmt: skip
 BATCH: dict[str, tuple[LiteralString, set[str]]] = {
@@ -132,7 +134,7 @@ BATCH: dict[str, tuple[LiteralString, set[str]]] = {
     "read work": (
         provisioning.READ_WORK,
         {
-            "provisioning_pkey", "provisioning_remote_id", "memberships_pkey", "resources_pkey", "resources_user_name",
+            "provisioning_pkey", "provisioning_remote_id", "resources_pkey", "resources_user_name",
             "resources_display_name",
         },
     ),
@@ -156,7 +158,8 @@ async def test_requests_use_their_index(fresh: World, mode: str, batch: int, nam
     users, staff = await content_of(fresh)
     params = {
         "tenant": fresh.tenant, "type": 1, "ids": users[:batch], "groups": [staff], "group": staff, "base": "",
-        "limit": 1000, "count": 100, "skip": 100, "at": NOW, "slot": 3, "target": fresh.target, **special,
+        "limit": 1000, "count": 100, "skip": 100, "at": NOW, "slot": 3, "target": fresh.target,
+        "joined": users[:batch], **special,
     }  # fmt: skip
     if name in ("insert", "update"):
         params |= resources._columns([user(f"new-{number}") for number in range(100)])

@@ -1,14 +1,18 @@
 """How leases end: the fence, first accounts that groups wait for, and tombstones whose account lives on."""
 
 import asyncio
+import os
 
+import psycopg
 import pytest
 
+from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.jobs import Effect, Failure, Fence
 from control_plane.domain.targets import TargetState
 from control_plane.storage import provisioning, targets
 from control_plane.storage.engine import Storage
-from tests.storage.world import World, done, failed, group, make_world, target_of, user
+from tests.fixtures.postgres import Database
+from tests.storage.world import World, connected, done, failed, group, make_world, target_of, user
 
 ONE, TWO, THREE, FOUR = Fence(1, 1), Fence(1, 2), Fence(1, 3), Fence(1, 4)
 
@@ -119,10 +123,64 @@ async def test_the_first_account_raises_the_groups_that_wait_for_it(storage: Sto
         await world.lease(row, fence)
     outcome = await world.settle(done(world.key(ada), TWO, 1, "r-1"), done(world.key(bob), THREE, 1, "r-2"))
     assert [(one.key, one.version) for one in outcome.raised] == [(world.key(staff), 2)]
-    # Only the first one: an account that is applied again changes no membership.
+    # Not again: an account that is applied once more changes no membership.
     await world.lease(ada, FOUR)
     again = await world.settle(done(world.key(ada), FOUR, 1, "r-1"))
     assert again.raised == ()
+
+
+async def test_another_account_raises_the_groups_as_well(storage: Storage, world: World) -> None:
+    """The target's admin deleted r-1, and its memberships with it; the next lease made r-2."""
+    second = target_of(world.tenant, TargetState.ACTIVE)
+    ada, staff, other = user("ada"), group("Staff"), group("Other")
+    async with storage.begin(world.tenant) as tx:
+        await targets.insert(tx, second)
+    await world.store(ada, staff, other)
+    await world.join(staff, ada)
+    await world.link(ada, "r-1", ONE)
+    await world.link(staff, "g-1", ONE)
+    await world.link(other, "g-2", ONE)
+    assert await world.lease(ada, TWO) is not None
+    outcome = await world.settle(done(world.key(ada), TWO, 1, "r-2"))
+    assert [(one.key, one.version) for one in outcome.raised] == [(world.key(staff), 3)]
+
+
+@pytest.mark.parametrize("remote_id", ["r\0", "r\ud800", "r" * 1025, "ü" * 513])
+async def test_an_account_id_that_cannot_be_stored_is_refused_before_anything_happens(
+    storage: Storage, world: World, remote_id: str
+) -> None:
+    ada, bob = user("ada"), user("bob")
+    await world.store(ada, bob)
+    await world.lease(ada, ONE)
+    await world.lease(bob, ONE)
+    good, bad = done(world.key(ada), ONE, 1, "r-1"), done(world.key(bob), ONE, 1, remote_id)
+    async with storage.begin_batch([world.tenant]) as tx:
+        with pytest.raises(InvalidArgument) as caught:
+            await provisioning.settle(tx, [good, bad])
+        # The transaction is as good as new.
+        assert (await provisioning.settle(tx, [good])).accepted == {world.key(ada)}
+    assert caught.value.field == "remote_id"
+    assert "r" * 9 not in str(caught.value)
+
+
+async def test_the_longest_account_id_fits_and_the_table_says_where_it_ends(world: World, database: Database) -> None:
+    ada = user("ada")
+    await world.store(ada)
+    # Random, for PostgreSQL compresses what an index cannot hold otherwise.
+    longest = os.urandom(512).hex()
+    await world.link(ada, longest, ONE)
+    assert (await world.row(ada))["remote_id"] == longest
+    async with connected(database.superuser_url) as connection:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await connection.execute("UPDATE provisioning SET remote_id = remote_id || 'x'")
+
+
+async def test_an_error_text_is_stored_without_what_the_database_refuses(world: World) -> None:
+    ada = user("ada")
+    await world.store(ada)
+    await world.lease(ada, ONE)
+    await world.settle(failed(world.key(ada), ONE, error="no\0 luck \ud800"))
+    assert (await world.row(ada))["last_error"] == "no luck ?"
 
 
 async def test_a_group_settled_in_the_same_batch_is_raised_as_well(world: World) -> None:

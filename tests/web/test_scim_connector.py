@@ -180,6 +180,21 @@ async def test_group_members_travel_as_a_delta_in_chunks(scim_target: ScimTarget
         assert (await run.converge(group("Builders", fewer), created.remote_id)).effect is Effect.NONE
 
 
+@pytest.mark.parametrize(("external_id", "adopted"), [("", True), ("x-1", True), ("muster-1", True), ("x-2", False)])
+async def test_a_user_with_somebody_elses_external_id_is_never_taken_over(
+    scim_target: ScimTargetApp, external_id: str, adopted: bool
+) -> None:
+    body = {"schemas": [USER_SCHEMA], "userName": "ada", **({"externalId": external_id} if external_id else {})}
+    there = scim_target.call("POST", "/Users", body)
+    async with connected(scim_target.url, scim_target.token) as run:
+        if adopted:
+            assert await run.converge(user("ada", externalId="x-1")) == Converged(there["id"], Effect.ADOPTED)
+            return
+        with pytest.raises(Rejected, match="another externalId"):
+            await run.converge(user("ada", externalId="x-1"))
+    assert [one["externalId"] for one in scim_target.users()] == ["x-2"]
+
+
 async def test_a_group_is_adopted_only_if_it_is_nobody_elses(scim_target: ScimTargetApp) -> None:
     theirs = {"schemas": [GROUP_SCHEMA], "displayName": "Engineers", "externalId": "theirs"}
     scim_target.call("POST", "/Groups", theirs)

@@ -12,7 +12,7 @@ from tests.web.test_scim_connector import SECRET, Json, connected, user
 from workers.connectors.base import Desired, Rejected, TargetFailed, Throttled, Unreachable
 from workers.connectors.scim_http import MAX_ANSWER_BYTES
 from workers.converge import Converged
-from workers.messages import Effect, ResourceKind
+from workers.messages import Effect, FormerResource, ResourceKind
 
 
 class Rogue:
@@ -296,6 +296,63 @@ async def test_another_resource_than_asked_for_is_not_believed(rogue: Rogue) -> 
         with pytest.raises(TargetFailed, match="stranger"):
             await run.converge(user(), "r1")
     assert rogue.writes() == []
+
+
+BAD_IDS = pytest.mark.parametrize(
+    ("bad_id", "fault"),
+    [
+        ("x" * 1025, "longer than 1024 bytes"),
+        ("é" * 513, "longer than 1024 bytes"),
+        ("a\0b", "control characters"),
+        ("a\nb", "control characters"),
+    ],
+    ids=["characters", "bytes", "NUL", "newline"],
+)
+
+
+@BAD_IDS
+async def test_a_created_id_that_cannot_be_kept_is_for_people_to_see(rogue: Rogue, bad_id: str, fault: str) -> None:
+    rogue.answers["POST"] = always(201, {"id": bad_id, "userName": "ada@example.com"})
+    async with connected(rogue.url) as run:
+        with pytest.raises(Rejected, match=fault):
+            await run.converge(user())
+
+
+@BAD_IDS
+async def test_a_found_id_that_cannot_be_kept_is_not_linked(rogue: Rogue, bad_id: str, fault: str) -> None:
+    rogue.answers["LIST"] = always(
+        200, {"totalResults": 1, "Resources": [{"id": bad_id, "userName": "ada@example.com"}]}
+    )
+    async with connected(rogue.url) as run:
+        with pytest.raises(Rejected, match=fault):
+            await run.converge(user())
+        deleted = Desired(ResourceKind.USER, "", former=FormerResource("muster-1", "ada@example.com", ""))
+        with pytest.raises(Rejected, match=fault):
+            await run.converge(deleted)
+    assert rogue.writes() == []
+
+
+@BAD_IDS
+async def test_a_shown_id_that_cannot_be_kept_is_not_written_to(rogue: Rogue, bad_id: str, fault: str) -> None:
+    rogue.answers["GET"] = always(200, {"id": bad_id, "userName": "ada@example.com"})
+    async with connected(rogue.url) as run:
+        with pytest.raises(Rejected, match=fault):
+            await run.converge(user(), "r1")
+    assert rogue.writes() == []
+
+
+async def test_a_strangers_id_that_cannot_be_kept_is_no_obstacle(rogue: Rogue) -> None:
+    mine = rogue.add(userName="ada@example.com", active=True, externalId="muster-1")
+    rows = [{"id": "x" * 2000, "userName": "stranger"}, mine]
+    rogue.answers["LIST"] = always(200, {"totalResults": 2, "Resources": rows})
+    async with connected(rogue.url) as run:
+        assert (await run.converge(user())).remote_id == "r1"
+
+
+async def test_the_longest_id_that_the_wire_takes_is_linked(rogue: Rogue) -> None:
+    rogue.answers["POST"] = always(201, {"id": "é" * 512, "userName": "ada@example.com"})
+    async with connected(rogue.url) as run:
+        assert (await run.converge(user())).remote_id == "é" * 512
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://no-such-host.invalid"])

@@ -1,28 +1,21 @@
 """The worker's lease stream over real gRPC: credit, heartbeats, results that survive a cut, losses, drain."""
 
 import asyncio
-import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import pytest
-from aiohttp import web
 
 from control_plane.runtime.clock import SystemClock
 from protos.lease.v1 import lease_pb2
 from protos.tenancy.v1 import tenancy_pb2
 from tests.fakes.lease_server import TOKEN, FakeLeaseServer, lease_of, lease_server
-from workers.app import serve
 from workers.bridge import StreamThread
 from workers.messages import Assigned, Done, Effect, Failure, Nack, TargetKind
 from workers.metrics import WorkerMetrics
-from workers.settings import WorkerSettings
 from workers.stream import LeaseGone, StreamSettings
 
 SLOTS = 4
@@ -237,157 +230,87 @@ async def test_members_of_a_group() -> None:
             await stream.members(second)
 
 
-# The whole process: stream, executor, connector.
+async def test_a_lease_granted_in_the_last_moment_is_handed_back_while_the_stream_stands() -> None:
+    async with lease_server(heartbeat_s=20) as server:
+        server.parting = [lease_of(7, document=USER)]
+        async with streaming(server) as (_, notes):
+            pass
+        await server.until(lambda: server.goodbyes == 1, "the worker ends its stream in order")
+        [nack] = server.results(7)
+        assert isinstance(nack, lease_pb2.Nack)
+        assert nack.failure_class == lease_pb2.FAILURE_CLASS_RELEASED
+        assert notes.assigned_leases == []
 
 
-class SlowTarget:
-    """A SCIM target whose POSTs wait until the test lets them go."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.go = asyncio.Event()
-        self.posts: list[dict[str, Any]] = []
-        self.waiting = 0
-        self.changed = asyncio.Event()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        if request.path == "/ServiceProviderConfig":
-            return web.Response(status=404)
-        if request.method == "GET":
-            return _scim({"totalResults": 0, "Resources": []})
-        self.waiting += 1
-        self.changed.set()
-        await self.go.wait()
-        self.posts.append(await request.json())
-        return _scim({"id": f"r{len(self.posts)}"}, 201)
-
-    async def busy(self, count: int) -> None:
-        async with asyncio.timeout(LIMIT_S):
-            while self.waiting < count:
-                self.changed.clear()
-                await self.changed.wait()
+async def test_the_goodbye_waits_until_the_server_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.stream.GOODBYE_S", LIMIT_S)
+    monkeypatch.setattr("workers.bridge.JOIN_S", LIMIT_S)
+    async with lease_server(heartbeat_s=0.05) as server, streaming(server) as (stream, _):
+        server.confirms = False
+        closing = asyncio.create_task(stream.close())
+        await server.until(lambda: sum(turn.draining for turn in server.turns) >= 3, "turns that say draining")
+        assert server.goodbyes == 0
+        server.confirms = True
+        await closing
+        await server.until(lambda: server.goodbyes == 1, "the worker ends its stream in order")
 
 
-def _scim(body: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/scim+json")
-
-
-@pytest.fixture
-async def slow_target() -> AsyncIterator[SlowTarget]:
-    target = SlowTarget()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", target.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    target.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield target
-    target.go.set()
-    await runner.cleanup()
-
-
-@asynccontextmanager
-async def working(server: FakeLeaseServer, drain_s: float, slots: int = 2) -> AsyncIterator[Callable[[], Any]]:
-    """Run a worker; the value given drains it and waits for its end."""
-    settings = WorkerSettings(
-        TOKEN, server.address, "worker-1", worker_slots=slots, worker_drain_s=drain_s, metrics_listen="127.0.0.1:0"
-    )
-    stopping = asyncio.Event()
-    worker = asyncio.create_task(serve(settings, stopping, SystemClock(), WorkerMetrics()))
-
-    async def stop() -> None:
-        stopping.set()
-        async with asyncio.timeout(drain_s + 2):
-            await worker
-
-    try:
-        await server.connected()
-        yield stop
-    finally:
-        await stop()
-
-
-def three_users() -> list[lease_pb2.Lease]:
-    return [lease_of(fence, document=USER | {"userName": f"u{fence}"}, resource=fence) for fence in (1, 2, 3)]
-
-
-async def test_drain_finishes_what_runs_and_hands_back_what_waits(slow_target: SlowTarget) -> None:
-    async with lease_server(heartbeat_s=0.1) as server, working(server, drain_s=3) as stop:
-        server.scim_url = slow_target.url
-        await server.give(*three_users())
-        await slow_target.busy(2)
-        stopping = asyncio.create_task(stop())
-        released = await server.result(3)
-        assert isinstance(released, lease_pb2.Nack)
-        assert released.failure_class == lease_pb2.FAILURE_CLASS_RELEASED
-        assert server.turns[-1].draining
-        assert server.turns[-1].credit == 0
-        slow_target.go.set()
-        await stopping
-        assert {done.effect for fence in (1, 2) if isinstance(done := server.results(fence)[0], lease_pb2.Done)} == {
-            lease_pb2.EFFECT_CREATED
-        }
-        await server.until(lambda: server.goodbyes == 1, "the worker ends its stream")
-        assert len(slow_target.posts) == 2
-
-
-async def test_drain_hands_back_what_does_not_finish(slow_target: SlowTarget) -> None:
-    async with lease_server(heartbeat_s=0.1) as server, working(server, drain_s=0.2) as stop:
-        server.scim_url = slow_target.url
-        await server.give(*three_users()[:1])
-        await slow_target.busy(1)
-        await stop()
+async def test_what_is_still_held_at_the_goodbye_is_handed_back() -> None:
+    async with lease_server(heartbeat_s=20) as server, streaming(server) as (stream, notes):
+        await server.give(lease_of(1, document=USER))
+        await notes.until(lambda: notes.assigned_leases)
+        await stream.close()
         [nack] = server.results(1)
         assert isinstance(nack, lease_pb2.Nack)
         assert nack.failure_class == lease_pb2.FAILURE_CLASS_RELEASED
+        await notes.until(lambda: notes.revoked_fences == [1])
 
 
-async def test_a_lost_lease_stops_its_handler_and_frees_its_slot(slow_target: SlowTarget) -> None:
-    async with lease_server(heartbeat_s=0.1) as server, working(server, drain_s=1, slots=1):
-        server.scim_url = slow_target.url
-        await server.give(*three_users()[:1])
-        await slow_target.busy(1)
-        await server.until(lambda: server.turns[-1].credit == 0, "the slot is taken")
-        await server.lose(1)
-        await server.until(lambda: server.turns[-1].credit == 1, "the slot is free again")
-        slow_target.go.set()
-        await server.give(*three_users()[1:2])
-        assert isinstance(await server.result(2), lease_pb2.Done)
-        assert server.results(1) == []
+async def test_a_server_that_confirms_nothing_cannot_hold_up_the_goodbye() -> None:
+    async with lease_server(heartbeat_s=0.05) as server, streaming(server) as (stream, _):
+        server.confirms = False
+        await stream.close()
+        assert stream.ended.done()
 
 
-async def test_a_defect_in_the_stream_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_addresses: str) -> None:
-        raise ZeroDivisionError
+async def test_a_result_that_the_wire_refuses_does_not_wedge_the_stream() -> None:
+    async with lease_server() as server, streaming(server) as (stream, notes):
+        await server.give(*(lease_of(fence, document=USER, resource=fence) for fence in (1, 2)))
+        await notes.until(lambda: len(notes.assigned_leases) == 2)
+        stream.finish(Done(1, 10, "\ud800" * 2000, Effect.CREATED, 1))
+        stream.finish(Nack(2, Failure.INVALID, "\ud800\0" * 2000, float("inf"), "r\0"))
+        for fence in (1, 2):
+            nack = await server.result(fence)
+            assert isinstance(nack, lease_pb2.Nack)
+            assert (nack.failure_class, nack.remote_id) == (lease_pb2.FAILURE_CLASS_INVALID, "")
+        assert await stream.settled(LIMIT_S)
+        assert len(server.hellos) == 1
 
-    monkeypatch.setattr("workers.stream.open_channel", broken)
-    settings = WorkerSettings(TOKEN, "127.0.0.1:1", metrics_listen="127.0.0.1:0")
-    async with asyncio.timeout(3):
-        with pytest.raises(ExceptionGroup) as caught:
-            await serve(settings, asyncio.Event(), SystemClock(), WorkerMetrics())
-    assert caught.group_contains(ZeroDivisionError)
 
+@pytest.mark.parametrize("cleanly", [True, False], ids=["clean end", "UNAVAILABLE"])
+async def test_a_stream_that_stood_is_replaced_at_once_whatever_failed_before(cleanly: bool) -> None:
+    class Pauses(SystemClock):
+        dice = 0.0
 
-async def test_a_worker_process_ends_on_sigterm() -> None:
+        def jitter(self) -> float:
+            return self.dice
+
+    clock, metrics = Pauses(), WorkerMetrics()
     async with lease_server() as server:
-        environment = os.environ | {
-            "MUSTER_CONTROL_PLANE": server.address,
-            "MUSTER_WORKER_TOKEN": TOKEN,
-            "MUSTER_METRICS_LISTEN": "127.0.0.1:0",
-        }
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workers", env=environment, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            await server.connected()
-            process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(3):
-                _, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-        assert process.returncode == 0
-        lines = [orjson.loads(line) for line in errors.splitlines()]
-        [ready] = [line for line in lines if line["event"] == "ready"]
-        assert ready["metrics_port"] > 0
-        assert TOKEN.encode() not in errors
+        address = server.address
+    stream = StreamThread(_settings(server), clock, metrics)
+    stream.start(Notes())
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while metrics.registry.get_sample_value("muster_worker_stream_ends_total") != 6:
+                await asyncio.sleep(0.01)
+        clock.dice = 0.99  # the longest of pauses: 3 s if the failures before still counted
+        async with lease_server(port=int(address.rsplit(":", 1)[1])) as back:
+            back.cuts_cleanly = cleanly
+            await back.connected()
+            cut_at = time.monotonic()
+            back.cut()
+            await back.connected(times=2)
+            assert 0.1 <= time.monotonic() - cut_at < 1.0
+    finally:
+        await stream.close()

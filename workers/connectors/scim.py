@@ -20,7 +20,7 @@ from workers.connectors.base import (
     TargetError,
     TargetFailed,
 )
-from workers.connectors.scim_http import Answer, ScimClient, resource_path
+from workers.connectors.scim_http import Answer, ScimClient, checked_id, resource_path
 from workers.connectors.scim_search import search
 from workers.messages import ResourceKind
 
@@ -58,7 +58,8 @@ class ScimConnector:
         answer = await self._client.request(permit, "GET", resource_path(ENDPOINT[kind], remote_id))
         if answer.status in (404, 410):
             return None
-        return _remote(answer.resource(), remote_id)
+        resource = answer.resource()
+        return _remote(resource, remote_id, checked_id(answer.request, resource.get("id", remote_id)))
 
     async def find(self, permit: Permit, desired: Desired) -> Remote | None:
         """Return the resource with the desired name, checked row by row; Rejected if several fit."""
@@ -67,13 +68,20 @@ class ScimConnector:
         if not isinstance(name, str) or not name:
             raise Rejected(f"the desired {kind.value} has no {NAME[kind]} to look it up by")
         rows = await search(self._client, permit, f"/{ENDPOINT[kind]}", NAME[kind], name, can_filter=self._can_filter)
-        if kind is ResourceKind.GROUP:
-            rows = _ours(rows, scim_plan.wanted(desired, document)["externalId"])
-        if len(rows) > 1:
-            ids = " and ".join(str(row["id"]) for row in rows[:2])
+        own = {scim_plan.wanted(desired, document)["externalId"], desired.resource_id}
+        free = _ours(rows, own)
+        if rows and not free and kind is ResourceKind.USER:
+            raise _taken(name)
+        if len(free) > 1:
+            ids = " and ".join(str(row["id"]) for row in free[:2])
             raise Rejected(f"the target has more than one {kind.value} with {NAME[kind]} {name!r}: {ids}")
+        if not free:
+            return None
         # Lists may be abridged (members above all): what is compared is what GET shows.
-        return await self.fetch(permit, kind, rows[0]["id"]) if rows else None
+        have = await self.fetch(permit, kind, free[0]["id"])
+        if have is not None and (have.attributes.get("externalId") or "") not in {"", *own}:
+            raise _taken(name)
+        return have
 
     async def find_former(self, permit: Permit, desired: Desired) -> Remote | None:
         """Return what we made of a resource that was deleted since: it has its name and the externalId we sent."""
@@ -118,10 +126,7 @@ class ScimConnector:
         if answer.status == 409:
             # With or without scimType "uniqueness", which not every target says.
             raise Conflict(answer.text())
-        remote_id = answer.resource().get("id")
-        if not isinstance(remote_id, str) or not remote_id:
-            raise TargetFailed(f"{answer.request} was answered with {answer.status} but without an id")
-        return StepResult(remote_id)
+        return StepResult(checked_id(answer.request, answer.resource().get("id")))
 
     def _refused(self, step: Step, answer: Answer) -> TargetError:
         if answer.status in (404, 410):
@@ -141,17 +146,24 @@ def _is_supported(config: Document, feature: str) -> bool:
     return not (isinstance(said, dict) and said.get("supported") is False)
 
 
-def _ours(rows: list[Document], external_id: str) -> list[Document]:
-    """Return the groups that may be linked: the one that carries our id, else those that carry nobody's."""
-    mine = [row for row in rows if row.get("externalId") == external_id]
+def _ours(rows: list[Document], own: set[str]) -> list[Document]:
+    """Return the resources that may be linked: those that carry an id of ours, else those that carry nobody's."""
+    mine = [row for row in rows if row.get("externalId") in own]
     return mine or [row for row in rows if not row.get("externalId")]
 
 
-def _remote(resource: Document, remote_id: str) -> Remote:
-    shown = resource.get("id", remote_id)
+def _taken(name: str) -> Rejected:
+    """Return the refusal to take over an account that carries somebody else's externalId.
+
+    That may be another user of ours, whose rename is still on its way: tried again, the name is free then.
+    """
+    return Rejected(f"the name {name!r} belongs to something with another externalId in the target")
+
+
+def _remote(resource: Document, remote_id: str, shown: str) -> Remote:
     if shown != remote_id:
         # A target that answers a GET with another resource would have us write to a stranger's account.
-        raise TargetFailed(f"the target answered a GET of {remote_id!r} with the resource {str(shown)!r}")
+        raise TargetFailed(f"the target answered a GET of {remote_id!r} with the resource {shown!r}")
     members = resource.get("members")
     ids = frozenset(
         member["value"]

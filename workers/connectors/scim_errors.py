@@ -4,9 +4,7 @@ import email.utils
 from datetime import UTC, datetime
 
 from workers.connectors.base import CredentialRefused, Rejected, TargetError, TargetFailed, Throttled
-
-# A target may not park a resource for longer than this.
-RETRY_AFTER_MAX_S = 3600.0
+from workers.limits import RETRY_AFTER_MAX_S
 
 
 def retry_after_s(header: str | None, now: datetime) -> float | None:

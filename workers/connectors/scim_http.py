@@ -11,10 +11,10 @@ import orjson
 from yarl import URL
 
 from control_plane.runtime.clock import Clock
-from workers.connectors.base import Document, Permit, TargetError, TargetFailed, Unreachable
+from workers.connectors.base import Document, Permit, Rejected, TargetError, TargetFailed, Unreachable
 from workers.connectors.scim_errors import error_of, retry_after_s
+from workers.limits import id_fault, shortened
 from workers.messages import ScimTarget
-from workers.outcomes import shortened
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -177,6 +177,18 @@ def resource_path(endpoint: str, remote_id: str) -> str:
     """Return the path of one resource, such as "/Users/42"; an id that looks like a path stays one segment."""
     segment = quote(remote_id, safe="")
     return f"/{endpoint}/{segment.replace('.', '%2E') if not segment.strip('.') else segment}"
+
+
+def checked_id(request: str, value: object) -> str:
+    """Return the id that a target gave in its answer to ``request``: every id comes in through here.
+
+    TargetFailed if there is none, Rejected if it is one that nobody can keep.
+    """
+    if not isinstance(value, str) or not value:
+        raise TargetFailed(f"{request} was answered with a resource without an id")
+    if fault := id_fault(value):
+        raise Rejected(f"{request} was answered with a resource that cannot be linked: its id {fault}")
+    return value
 
 
 def filter_query(attribute: str, value: str) -> str:

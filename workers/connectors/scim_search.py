@@ -3,7 +3,7 @@
 from typing import Any
 
 from workers.connectors.base import Document, Permit, Rejected, TargetFailed
-from workers.connectors.scim_http import ScimClient, filter_query
+from workers.connectors.scim_http import ScimClient, checked_id, filter_query
 
 PAGE_ROWS = 100
 # A target that ignores filters is read page by page, up to this many rows; beyond them we cannot say "not there".
@@ -31,7 +31,8 @@ async def search(
                 raise TargetFailed(f"{answer.request} was answered with a resource without an id")
             seen.add(row_id)
             if _text(row, attribute).casefold() == value.casefold():
-                found[row_id] = row | {"id": row_id, "externalId": _text(row, "externalId")}
+                # Only of these: a stranger whose id cannot be kept is nobody's obstacle.
+                found[checked_id(answer.request, row_id)] = row | {"id": row_id, "externalId": _text(row, "externalId")}
         if len(seen) >= total:
             return list(found.values())
         if len(seen) == before or len(seen) >= MAX_ROWS:

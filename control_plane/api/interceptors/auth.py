@@ -11,11 +11,11 @@ import grpc
 from control_plane.api.errors import CallRefused
 from control_plane.api.interceptors.wrapping import AroundInterceptor, Context, split_method
 from control_plane.api.policy import OPEN_SERVICES, Role
+from control_plane.client.names import ACTOR_ADDRESS_KEY, ACTOR_ID_KEY
 from control_plane.domain.audit import Actor, ActorType
 from control_plane.runtime.context import request_id
 from control_plane.services.caller import Caller
 
-ACTOR_ID_KEY, ACTOR_ADDRESS_KEY = "muster-actor-id", "muster-actor-address"
 MIN_TOKEN_LENGTH, MAX_ACTOR_LENGTH = 32, 200
 
 role: ContextVar[Role] = ContextVar("role")

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from control_plane.api.errors import DETAILS_KEY, to_status
+from control_plane.api.errors import to_status
 from control_plane.api.interceptors.wrapping import AroundInterceptor, Context
+from control_plane.client.names import DETAILS_KEY
 from control_plane.runtime.context import REQUEST_ID_HEADER, request_id
 from control_plane.runtime.logs import get_logger
 

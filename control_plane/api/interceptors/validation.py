@@ -1,6 +1,6 @@
 """Checks every request message against the protovalidate rules of the wire contract."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -27,11 +27,29 @@ class ValidationInterceptor(AroundInterceptor):
     def check(self, message: Message) -> None:
         """Raise CallRefused if ``message`` breaks a rule."""
         violations = protovalidate.collect_violations(message)
-        if not violations:
-            return
         named = {_path(one): one.proto.message or one.proto.rule_id for one in violations}
+        if b"\0" in message.SerializeToString():
+            named |= dict.fromkeys(_with_nul(message), "must not contain NUL")
+        if not named:
+            return
         text = "; ".join(f"{field}: {description}" for field, description in named.items())
         raise CallRefused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", text, bad_request(named))
+
+
+def _with_nul(message: Message, prefix: str = "") -> Iterator[str]:
+    """Yield the path of each string that contains NUL: PostgreSQL cannot store one.
+
+    SCIM documents are left to the SCIM language, which refuses NUL in its own words.
+    """
+    for field, value in message.ListFields():
+        if field.name == "document":
+            continue
+        path = prefix + field.name
+        for one in value if field.is_repeated else [value]:
+            if isinstance(one, Message):
+                yield from _with_nul(one, path + ".")
+            elif isinstance(one, str) and "\0" in one:
+                yield path
 
 
 def _path(violation: protovalidate.Violation) -> str:

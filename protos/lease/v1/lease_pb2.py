@@ -28,7 +28,7 @@ from protos.directory.v1 import directory_pb2 as protos_dot_directory_dot_v1_dot
 from protos.tenancy.v1 import tenancy_pb2 as protos_dot_tenancy_dot_v1_dot_tenancy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/lease/v1/lease.proto\x12\x0fmuster.lease.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a#protos/directory/v1/directory.proto\x1a\x1fprotos/tenancy/v1/tenancy.proto\"w\n\x13StreamLeasesRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.muster.lease.v1.HelloH\x00\x12%\n\x04turn\x18\x02 \x01(\x0b\x32\x15.muster.lease.v1.TurnH\x00\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xde\x01\n\x05Hello\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x18\n\x07session\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x19\n\x08protocol\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x08\x01\x12\x36\n\x05kinds\x18\x04 \x03(\x0e\x32\x1d.muster.tenancy.v1.TargetKindB\x08\xbaH\x05\x92\x01\x02\x08\x01\x12\x19\n\x05slots\x18\x05 \x01(\rB\n\xbaH\x07*\x05\x18\xe8\x07(\x01\x12.\n\x04held\x18\x06 \x03(\x0b\x32\x15.muster.lease.v1.HeldB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\":\n\x04Held\x12\x14\n\x03key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h0\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x04\"\xc5\x01\n\x04Turn\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\r\x12.\n\x04\x64one\x18\x03 \x03(\x0b\x32\x15.muster.lease.v1.DoneB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12.\n\x04nack\x18\x04 \x03(\x0b\x32\x15.muster.lease.v1.NackB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12.\n\x04\x62\x65\x61t\x18\x05 \x03(\x0b\x32\x15.muster.lease.v1.BeatB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\x83\x01\n\x04\x44one\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12\x17\n\x0f\x61pplied_version\x18\x02 \x01(\x04\x12\x1b\n\tremote_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\'\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\x0e\x32\x17.muster.lease.v1.Effect\x12\r\n\x05\x63\x61lls\x18\x05 \x01(\r\"\xbb\x01\n\x04Nack\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12>\n\rfailure_class\x18\x02 \x01(\x0e\x32\x1d.muster.lease.v1.FailureClassB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x05\x65rror\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1b\n\tremote_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"\'\n\x04\x42\x65\x61t\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12\x10\n\x08progress\x18\x02 \x01(\x04\"\xe2\x01\n\x14StreamLeasesResponse\x12\x0f\n\x07\x61\x63k_seq\x18\x01 \x01(\x04\x12&\n\x06leases\x18\x02 \x03(\x0b\x32\x16.muster.lease.v1.Lease\x12\x0f\n\x07settled\x18\x03 \x03(\x04\x12#\n\x04lost\x18\x04 \x03(\x0b\x32\x15.muster.lease.v1.Lost\x12)\n\x07\x63ontrol\x18\x05 \x01(\x0b\x32\x18.muster.lease.v1.Control\x12\x30\n\x07targets\x18\x06 \x03(\x0b\x32\x1f.muster.lease.v1.TargetSnapshot\"l\n\x07\x43ontrol\x12,\n\tlease_ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10heartbeat_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xad\x01\n\x0eTargetSnapshot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.muster.tenancy.v1.TargetKind\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x33\n\x04scim\x18\x05 \x01(\x0b\x32#.muster.tenancy.v1.ScimTargetConfigH\x00\x42\x08\n\x06\x63onfig\"\xb4\x02\n\x05Lease\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x04\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\r\n\x05stale\x18\x06 \x01(\r\x12/\n\x04type\x18\x07 \x01(\x0e\x32!.muster.directory.v1.ResourceType\x12.\n\x07\x64\x65sired\x18\x08 \x01(\x0b\x32\x1d.muster.directory.v1.Resource\x12\x11\n\tremote_id\x18\t \x01(\t\x12\x11\n\ttarget_id\x18\n \x01(\t\x12\x17\n\x0fpending_members\x18\x0b \x01(\r\x12/\n\x06\x66ormer\x18\x0c \x01(\x0b\x32\x1f.muster.lease.v1.FormerResource\"?\n\x0e\x46ormerResource\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\"B\n\x04Lost\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.muster.lease.v1.LossReason\"I\n\x19StreamLeaseMembersRequest\x12,\n\x05lease\x18\x01 \x01(\x0b\x32\x15.muster.lease.v1.HeldB\x06\xbaH\x03\xc8\x01\x01\"0\n\x1aStreamLeaseMembersResponse\x12\x12\n\nremote_ids\x18\x01 \x03(\t*\x81\x01\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_NONE\x10\x01\x12\x12\n\x0e\x45\x46\x46\x45\x43T_CREATED\x10\x02\x12\x12\n\x0e\x45\x46\x46\x45\x43T_ADOPTED\x10\x03\x12\x12\n\x0e\x45\x46\x46\x45\x43T_UPDATED\x10\x04\x12\x12\n\x0e\x45\x46\x46\x45\x43T_DELETED\x10\x05*\xd5\x01\n\x0c\x46\x61ilureClass\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x41ILURE_CLASS_TRANSIENT\x10\x01\x12\x1b\n\x17\x46\x41ILURE_CLASS_THROTTLED\x10\x02\x12\x16\n\x12\x46\x41ILURE_CLASS_AUTH\x10\x03\x12\x19\n\x15\x46\x41ILURE_CLASS_INVALID\x10\x04\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNREACHABLE\x10\x05\x12\x1a\n\x16\x46\x41ILURE_CLASS_RELEASED\x10\x06*Y\n\nLossReason\x12\x1b\n\x17LOSS_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13LOSS_REASON_EXPIRED\x10\x01\x12\x15\n\x11LOSS_REASON_EPOCH\x10\x02\x32\xe0\x01\n\x0cLeaseService\x12_\n\x0cStreamLeases\x12$.muster.lease.v1.StreamLeasesRequest\x1a%.muster.lease.v1.StreamLeasesResponse(\x01\x30\x01\x12o\n\x12StreamLeaseMembers\x12*.muster.lease.v1.StreamLeaseMembersRequest\x1a+.muster.lease.v1.StreamLeaseMembersResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/lease/v1/lease.proto\x12\x0fmuster.lease.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a#protos/directory/v1/directory.proto\x1a\x1fprotos/tenancy/v1/tenancy.proto\"w\n\x13StreamLeasesRequest\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.muster.lease.v1.HelloH\x00\x12%\n\x04turn\x18\x02 \x01(\x0b\x32\x15.muster.lease.v1.TurnH\x00\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xde\x01\n\x05Hello\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x18\n\x07session\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h\x10\x12\x19\n\x08protocol\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x08\x01\x12\x36\n\x05kinds\x18\x04 \x03(\x0e\x32\x1d.muster.tenancy.v1.TargetKindB\x08\xbaH\x05\x92\x01\x02\x08\x01\x12\x19\n\x05slots\x18\x05 \x01(\rB\n\xbaH\x07*\x05\x18\xe8\x07(\x01\x12.\n\x04held\x18\x06 \x03(\x0b\x32\x15.muster.lease.v1.HeldB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\":\n\x04Held\x12\x14\n\x03key\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h0\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x04\"\xc5\x01\n\x04Turn\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\r\x12.\n\x04\x64one\x18\x03 \x03(\x0b\x32\x15.muster.lease.v1.DoneB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12.\n\x04nack\x18\x04 \x03(\x0b\x32\x15.muster.lease.v1.NackB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12.\n\x04\x62\x65\x61t\x18\x05 \x03(\x0b\x32\x15.muster.lease.v1.BeatB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\x8d\x01\n\x04\x44one\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12\x17\n\x0f\x61pplied_version\x18\x02 \x01(\x04\x12\x1b\n\tremote_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x31\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\x0e\x32\x17.muster.lease.v1.EffectB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\r\n\x05\x63\x61lls\x18\x05 \x01(\r\"\xbb\x01\n\x04Nack\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12>\n\rfailure_class\x18\x02 \x01(\x0e\x32\x1d.muster.lease.v1.FailureClassB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x05\x65rror\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xd0\x0f\x12\x1b\n\tremote_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"\'\n\x04\x42\x65\x61t\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12\x10\n\x08progress\x18\x02 \x01(\x04\"\xe2\x01\n\x14StreamLeasesResponse\x12\x0f\n\x07\x61\x63k_seq\x18\x01 \x01(\x04\x12&\n\x06leases\x18\x02 \x03(\x0b\x32\x16.muster.lease.v1.Lease\x12\x0f\n\x07settled\x18\x03 \x03(\x04\x12#\n\x04lost\x18\x04 \x03(\x0b\x32\x15.muster.lease.v1.Lost\x12)\n\x07\x63ontrol\x18\x05 \x01(\x0b\x32\x18.muster.lease.v1.Control\x12\x30\n\x07targets\x18\x06 \x03(\x0b\x32\x1f.muster.lease.v1.TargetSnapshot\"l\n\x07\x43ontrol\x12,\n\tlease_ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10heartbeat_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xad\x01\n\x0eTargetSnapshot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.muster.tenancy.v1.TargetKind\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x33\n\x04scim\x18\x05 \x01(\x0b\x32#.muster.tenancy.v1.ScimTargetConfigH\x00\x42\x08\n\x06\x63onfig\"\x9b\x02\n\x05Lease\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x04\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\r\n\x05stale\x18\x06 \x01(\r\x12/\n\x04type\x18\x07 \x01(\x0e\x32!.muster.directory.v1.ResourceType\x12.\n\x07\x64\x65sired\x18\x08 \x01(\x0b\x32\x1d.muster.directory.v1.Resource\x12\x11\n\tremote_id\x18\t \x01(\t\x12\x11\n\ttarget_id\x18\n \x01(\t\x12/\n\x06\x66ormer\x18\x0b \x01(\x0b\x32\x1f.muster.lease.v1.FormerResource\"?\n\x0e\x46ormerResource\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\"B\n\x04Lost\x12\r\n\x05\x66\x65nce\x18\x01 \x01(\x04\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.muster.lease.v1.LossReason\"I\n\x19StreamLeaseMembersRequest\x12,\n\x05lease\x18\x01 \x01(\x0b\x32\x15.muster.lease.v1.HeldB\x06\xbaH\x03\xc8\x01\x01\"0\n\x1aStreamLeaseMembersResponse\x12\x12\n\nremote_ids\x18\x01 \x03(\t*\x81\x01\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_NONE\x10\x01\x12\x12\n\x0e\x45\x46\x46\x45\x43T_CREATED\x10\x02\x12\x12\n\x0e\x45\x46\x46\x45\x43T_ADOPTED\x10\x03\x12\x12\n\x0e\x45\x46\x46\x45\x43T_UPDATED\x10\x04\x12\x12\n\x0e\x45\x46\x46\x45\x43T_DELETED\x10\x05*\xd5\x01\n\x0c\x46\x61ilureClass\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x41ILURE_CLASS_TRANSIENT\x10\x01\x12\x1b\n\x17\x46\x41ILURE_CLASS_THROTTLED\x10\x02\x12\x16\n\x12\x46\x41ILURE_CLASS_AUTH\x10\x03\x12\x19\n\x15\x46\x41ILURE_CLASS_INVALID\x10\x04\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNREACHABLE\x10\x05\x12\x1a\n\x16\x46\x41ILURE_CLASS_RELEASED\x10\x06*Y\n\nLossReason\x12\x1b\n\x17LOSS_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13LOSS_REASON_EXPIRED\x10\x01\x12\x15\n\x11LOSS_REASON_EPOCH\x10\x02\x32\xe0\x01\n\x0cLeaseService\x12_\n\x0cStreamLeases\x12$.muster.lease.v1.StreamLeasesRequest\x1a%.muster.lease.v1.StreamLeasesResponse(\x01\x30\x01\x12o\n\x12StreamLeaseMembers\x12*.muster.lease.v1.StreamLeaseMembersRequest\x1a+.muster.lease.v1.StreamLeaseMembersResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,21 +58,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TURN'].fields_by_name['beat']._loaded_options = None
   _globals['_TURN'].fields_by_name['beat']._serialized_options = b'\272H\006\222\001\003\020\350\007'
   _globals['_DONE'].fields_by_name['remote_id']._loaded_options = None
-  _globals['_DONE'].fields_by_name['remote_id']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_DONE'].fields_by_name['remote_id']._serialized_options = b'\272H\005r\003(\200\010'
+  _globals['_DONE'].fields_by_name['effect']._loaded_options = None
+  _globals['_DONE'].fields_by_name['effect']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_NACK'].fields_by_name['failure_class']._loaded_options = None
   _globals['_NACK'].fields_by_name['failure_class']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_NACK'].fields_by_name['error']._loaded_options = None
   _globals['_NACK'].fields_by_name['error']._serialized_options = b'\272H\005r\003\030\320\017'
   _globals['_NACK'].fields_by_name['remote_id']._loaded_options = None
-  _globals['_NACK'].fields_by_name['remote_id']._serialized_options = b'\272H\005r\003\030\350\007'
+  _globals['_NACK'].fields_by_name['remote_id']._serialized_options = b'\272H\005r\003(\200\010'
   _globals['_STREAMLEASEMEMBERSREQUEST'].fields_by_name['lease']._loaded_options = None
   _globals['_STREAMLEASEMEMBERSREQUEST'].fields_by_name['lease']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_EFFECT']._serialized_start=2235
-  _globals['_EFFECT']._serialized_end=2364
-  _globals['_FAILURECLASS']._serialized_start=2367
-  _globals['_FAILURECLASS']._serialized_end=2580
-  _globals['_LOSSREASON']._serialized_start=2582
-  _globals['_LOSSREASON']._serialized_end=2671
+  _globals['_EFFECT']._serialized_start=2220
+  _globals['_EFFECT']._serialized_end=2349
+  _globals['_FAILURECLASS']._serialized_start=2352
+  _globals['_FAILURECLASS']._serialized_end=2565
+  _globals['_LOSSREASON']._serialized_start=2567
+  _globals['_LOSSREASON']._serialized_end=2656
   _globals['_STREAMLEASESREQUEST']._serialized_start=179
   _globals['_STREAMLEASESREQUEST']._serialized_end=298
   _globals['_HELLO']._serialized_start=301
@@ -82,27 +84,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TURN']._serialized_start=586
   _globals['_TURN']._serialized_end=783
   _globals['_DONE']._serialized_start=786
-  _globals['_DONE']._serialized_end=917
-  _globals['_NACK']._serialized_start=920
-  _globals['_NACK']._serialized_end=1107
-  _globals['_BEAT']._serialized_start=1109
-  _globals['_BEAT']._serialized_end=1148
-  _globals['_STREAMLEASESRESPONSE']._serialized_start=1151
-  _globals['_STREAMLEASESRESPONSE']._serialized_end=1377
-  _globals['_CONTROL']._serialized_start=1379
-  _globals['_CONTROL']._serialized_end=1487
-  _globals['_TARGETSNAPSHOT']._serialized_start=1490
-  _globals['_TARGETSNAPSHOT']._serialized_end=1663
-  _globals['_LEASE']._serialized_start=1666
-  _globals['_LEASE']._serialized_end=1974
-  _globals['_FORMERRESOURCE']._serialized_start=1976
-  _globals['_FORMERRESOURCE']._serialized_end=2039
-  _globals['_LOST']._serialized_start=2041
-  _globals['_LOST']._serialized_end=2107
-  _globals['_STREAMLEASEMEMBERSREQUEST']._serialized_start=2109
-  _globals['_STREAMLEASEMEMBERSREQUEST']._serialized_end=2182
-  _globals['_STREAMLEASEMEMBERSRESPONSE']._serialized_start=2184
-  _globals['_STREAMLEASEMEMBERSRESPONSE']._serialized_end=2232
-  _globals['_LEASESERVICE']._serialized_start=2674
-  _globals['_LEASESERVICE']._serialized_end=2898
+  _globals['_DONE']._serialized_end=927
+  _globals['_NACK']._serialized_start=930
+  _globals['_NACK']._serialized_end=1117
+  _globals['_BEAT']._serialized_start=1119
+  _globals['_BEAT']._serialized_end=1158
+  _globals['_STREAMLEASESRESPONSE']._serialized_start=1161
+  _globals['_STREAMLEASESRESPONSE']._serialized_end=1387
+  _globals['_CONTROL']._serialized_start=1389
+  _globals['_CONTROL']._serialized_end=1497
+  _globals['_TARGETSNAPSHOT']._serialized_start=1500
+  _globals['_TARGETSNAPSHOT']._serialized_end=1673
+  _globals['_LEASE']._serialized_start=1676
+  _globals['_LEASE']._serialized_end=1959
+  _globals['_FORMERRESOURCE']._serialized_start=1961
+  _globals['_FORMERRESOURCE']._serialized_end=2024
+  _globals['_LOST']._serialized_start=2026
+  _globals['_LOST']._serialized_end=2092
+  _globals['_STREAMLEASEMEMBERSREQUEST']._serialized_start=2094
+  _globals['_STREAMLEASEMEMBERSREQUEST']._serialized_end=2167
+  _globals['_STREAMLEASEMEMBERSRESPONSE']._serialized_start=2169
+  _globals['_STREAMLEASEMEMBERSRESPONSE']._serialized_end=2217
+  _globals['_LEASESERVICE']._serialized_start=2659
+  _globals['_LEASESERVICE']._serialized_end=2883
 # @@protoc_insertion_point(module_scope)

@@ -522,7 +522,6 @@ class Lease(_message.Message):
     DESIRED_FIELD_NUMBER: _builtins.int
     REMOTE_ID_FIELD_NUMBER: _builtins.int
     TARGET_ID_FIELD_NUMBER: _builtins.int
-    PENDING_MEMBERS_FIELD_NUMBER: _builtins.int
     FORMER_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Which resource in which target: tenant, target and resource id, 16 bytes each."""
@@ -542,8 +541,6 @@ class Lease(_message.Message):
     """The id in the target, if the link is known."""
     target_id: _builtins.str
     """The target; its snapshot was or is sent on this stream."""
-    pending_members: _builtins.int
-    """Groups: how many members are still without an account in the target; the lease comes again when they have one."""
     @_builtins.property
     def desired(self) -> _directory_pb2.Resource:
         """Desired state; absent: the resource was deleted and must go from the target. Its document has no members."""
@@ -565,12 +562,11 @@ class Lease(_message.Message):
         desired: _directory_pb2.Resource | None = ...,
         remote_id: _builtins.str = ...,
         target_id: _builtins.str = ...,
-        pending_members: _builtins.int = ...,
         former: Global___FormerResource | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "former", b"former"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "desired", b"desired", "epoch", b"epoch", "fence", b"fence", "former", b"former", "key", b"key", "pending_members", b"pending_members", "remote_id", b"remote_id", "stale", b"stale", "target_id", b"target_id", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "desired", b"desired", "epoch", b"epoch", "fence", b"fence", "former", b"former", "key", b"key", "remote_id", b"remote_id", "stale", b"stale", "target_id", b"target_id", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

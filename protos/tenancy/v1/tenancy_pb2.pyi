@@ -189,7 +189,7 @@ class ScimTargetConfig(_message.Message):
     BASE_URL_FIELD_NUMBER: _builtins.int
     BEARER_TOKEN_FIELD_NUMBER: _builtins.int
     base_url: _builtins.str
-    """The SCIM base URL, without a trailing slash, such as "https://app.example/scim/v2"."""
+    """The SCIM base URL, such as "https://app.example/scim/v2". Empty only in an update whose mask leaves it out."""
     bearer_token: _builtins.str
     """Bearer token sent to the target. Input only: stored sealed, never returned."""
     def __init__(

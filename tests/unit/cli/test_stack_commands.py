@@ -63,7 +63,7 @@ def test_what_stands_in_the_way_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     assert (done.exit_code, done.stderr) == (1, "muster: already in use: port 8080 (gateway)\n")
 
 
-@pytest.mark.parametrize("count", ["0", "21", "many"])
+@pytest.mark.parametrize("count", ["-1", "21", "many"])
 def test_a_count_out_of_range_is_refused(tmp_path: Path, count: str) -> None:
     arguments = ["dev", "--data-dir", str(tmp_path), "--ready-file", str(tmp_path / "f"), "--workers", count]
     assert CliRunner().invoke(app, arguments).exit_code == 2

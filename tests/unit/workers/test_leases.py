@@ -1,5 +1,7 @@
 """The book of leases: deadlines, credit, and results that are kept until they are settled."""
 
+from dataclasses import replace
+
 from workers.leases import MAX_PER_TURN, MAX_UNSETTLED, LeaseBook, result_label
 from workers.messages import Done, Effect, Failure, Lease, Nack, ResourceKind
 
@@ -157,6 +159,54 @@ def test_a_turn_is_never_longer_than_the_wire_allows() -> None:
     assert leases.has_unsent
     assert len(leases.turn(101.0).results) == 5
     assert not leases.has_unsent
+
+
+def test_a_worker_that_drains_is_settled_when_the_server_knows_it() -> None:
+    leases = book()
+    settled = [leases.is_settled]
+    before = leases.turn(101.0)
+    leases.drain()
+    settled.append(leases.is_settled)
+    leases.confirmed(before.seq)
+    settled.append(leases.is_settled)
+    leases.confirmed(leases.turn(102.0).seq)
+    settled.append(leases.is_settled)
+    # A new stream is a new session of the server, which must be told again.
+    leases.connected(103.0)
+    settled.append(leases.is_settled)
+    leases.confirmed(leases.turn(104.0).seq)
+    settled.append(leases.is_settled)
+    assert settled == [True, False, False, True, False, True]
+
+
+def test_a_worker_that_drains_is_not_settled_while_it_holds_something() -> None:
+    leases = book()
+    leases.drain()
+    turn = leases.turn(101.0)
+    leases.take(lease(1))
+    leases.confirmed(turn.seq)
+    settled = [leases.is_settled]
+    assert leases.hand_back([1, 2], "stopping") == [1]
+    settled.append(leases.is_settled)
+    assert leases.turn(102.0).results == (Nack(1, Failure.RELEASED, "stopping"),)
+    leases.settled(1)
+    settled.append(leases.is_settled)
+    assert settled == [False, False, True]
+
+
+def test_what_the_wire_would_refuse_never_enters_a_turn() -> None:
+    leases = book()
+    leases.take(lease(1))
+    leases.take(lease(2))
+    assert leases.finished(replace(done(1), remote_id="r" * 1025))
+    assert leases.finished(Nack(2, Failure.TRANSIENT, "x\0" * 5000))
+    first, second = leases.turn(101.0).results
+    assert first == Nack(1, Failure.INVALID, "the target's id cannot be kept: it is longer than 1024 bytes")
+    assert isinstance(second, Nack)
+    assert len(second.error) == 300
+    # And again after a reconnect.
+    leases.connected(102.0)
+    assert leases.turn(102.0).results == (first, second)
 
 
 def test_labels() -> None:

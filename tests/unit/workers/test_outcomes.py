@@ -12,9 +12,10 @@ from workers.connectors.base import (
     Throttled,
     Unreachable,
 )
-from workers.connectors.scim_errors import RETRY_AFTER_MAX_S, error_of, retry_after_s
+from workers.connectors.scim_errors import error_of, retry_after_s
+from workers.limits import RETRY_AFTER_MAX_S
 from workers.messages import Failure
-from workers.outcomes import MAX_ERROR_CHARACTERS, nack_of, shortened
+from workers.outcomes import nack_of
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -90,8 +91,3 @@ def test_a_defect_tells_its_type_and_not_its_text() -> None:
     nack = nack_of(ValueError("token=secret"), 7, "")
     assert nack.failure is Failure.TRANSIENT
     assert nack.error == "defect in the worker: ValueError"
-
-
-def test_errors_are_short_and_on_one_line() -> None:
-    assert shortened("a\n b\t c") == "a b c"
-    assert len(shortened("x" * 1000)) == MAX_ERROR_CHARACTERS

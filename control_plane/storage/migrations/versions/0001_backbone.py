@@ -112,7 +112,8 @@ TABLES = (
         dirty_since timestamptz,
         applied_at timestamptz,
         CONSTRAINT provisioning_pkey PRIMARY KEY (resource_id, target_id, tenant_id),
-        CONSTRAINT provisioning_target FOREIGN KEY (target_id, tenant_id) REFERENCES targets (id, tenant_id)
+        CONSTRAINT provisioning_target FOREIGN KEY (target_id, tenant_id) REFERENCES targets (id, tenant_id),
+        CONSTRAINT provisioning_remote_id_fits CHECK (octet_length(remote_id) <= 1024)
     ) WITH (fillfactor = 80)
     """,
     """
