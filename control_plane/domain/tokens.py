@@ -40,6 +40,7 @@ class Token:
     scopes: tuple[Scope, ...]
     hash: str  # algorithm$iterations$salt$digest
     created_at: datetime
+    ttl_s: int | None  # the life it was made for; a successor gets the same, whatever a rotation made of expires_at
     expires_at: datetime | None
     revoked_at: datetime | None
 

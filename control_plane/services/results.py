@@ -103,7 +103,8 @@ class ResultWriter:
             outcome = await provisioning.settle(tx, [one.result for one in batch])
             refused = [one.result.key for one in batch if one.result.key not in outcome.accepted]
             redirtied = await provisioning.redirty(tx, [*refused, *redo], self._clock.now())
-            await audit.append(tx, [event for one in batch if (event := self._event(one)) is not None])
+            told = [one for one in batch if one.result.key not in outcome.repeated]
+            await audit.append(tx, [event for one in told if (event := self._event(one)) is not None])
         self._metrics.fenced_results.inc(len(refused))
         for lag_s in outcome.lags_s:
             self._metrics.convergence_s.observe(lag_s)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from control_plane.domain.errors import FailedPrecondition, NotFound, Overloaded, TokenRefused
@@ -81,10 +81,8 @@ class TokenService:
         self, caller: Caller, tenant: TenantId, label: str, scopes: Sequence[Scope], ttl: timedelta | None
     ) -> tuple[Token, str]:
         """Return a new token and its secret, which is kept nowhere."""
-        now = self._clock.now()
-        token, secret = await self._new(
-            tenant, label, tuple(scopes) or (Scope.READ, Scope.WRITE), now + ttl if ttl else None
-        )
+        ttl_s = int(ttl.total_seconds()) if ttl else None
+        token, secret = await self._new(tenant, label, tuple(scopes) or (Scope.READ, Scope.WRITE), ttl_s)
         async with self._storage.begin(tenant) as tx:
             if await tenants.get(tx, tenant) is None:
                 raise NotFound("tenant", tenant)
@@ -104,9 +102,8 @@ class TokenService:
         wait = timedelta(seconds=DEFAULT_OVERLAP_S) if overlap is None else overlap
         async with self._storage.begin(tenant) as tx:
             old = await self._get(tx, token_id)
-        lifetime = old.expires_at - old.created_at if old.expires_at else None
         now = self._clock.now()
-        new, secret = await self._new(tenant, old.label, old.scopes, now + lifetime if lifetime else None)
+        new, secret = await self._new(tenant, old.label, old.scopes, old.ttl_s)
         async with self._storage.begin(tenant) as tx:
             old = await self._get(tx, token_id)
             if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
@@ -151,13 +148,14 @@ class TokenService:
         return token
 
     async def _new(
-        self, tenant: TenantId, label: str, scopes: tuple[Scope, ...], expires_at: datetime | None
+        self, tenant: TenantId, label: str, scopes: tuple[Scope, ...], ttl_s: int | None
     ) -> tuple[Token, str]:
         now = self._clock.now()
         presented = compose(self._env, self._clock.random_bytes(48))
         hashed = await self._kdf.run(hash_token, presented.text, self._clock.random_bytes(SALT_BYTES), self._iterations)
         token_id = TokenId(uuid7(int(now.timestamp() * 1000), self._clock.random_bytes(10)))
-        token = Token(token_id, tenant, presented.key_id, label, scopes, hashed, now, expires_at, None)
+        expires_at = None if ttl_s is None else now + timedelta(seconds=ttl_s)
+        token = Token(token_id, tenant, presented.key_id, label, scopes, hashed, now, ttl_s, expires_at, None)
         return token, presented.text
 
     async def _get(self, tx: Tx, token_id: TokenId) -> Token:

@@ -24,6 +24,7 @@ tokens = Table(
     Column("scopes", ARRAY(SmallInteger), nullable=False),
     Column("hash", Text, nullable=False),
     Column("created_at", At, nullable=False),
+    Column("ttl_s", BigInteger),
     Column("expires_at", At),
     Column("revoked_at", At),
 )

@@ -5,7 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -87,16 +87,21 @@ RAISE_GROUPS: LiteralString = """
 """
 
 
+TAKEN = "the account that was found belongs to another resource"
+
+
 @dataclass(frozen=True, slots=True)
 class SettleOutcome:
     """Whose results were taken, and which keys must be (re)done because of them.
 
     ``lags_s``: for each key that a result brought up to date, the seconds since it was first marked.
+    ``repeated``: those of the accepted whose result had been written before, and changed nothing now.
     """
 
     accepted: frozenset[JobKey]
     raised: tuple[Raised, ...]
     lags_s: tuple[float, ...] = ()
+    repeated: frozenset[JobKey] = frozenset()
 
 
 @dataclass(slots=True)
@@ -146,6 +151,7 @@ class Ledger:
     # Every row that holds an account, or held it when this began.
     holders: defaultdict[tuple[TenantId, TargetId, str], list[Row]] = field(default_factory=lambda: defaultdict(list))
     accepted: set[JobKey] = field(default_factory=set)
+    repeated: set[JobKey] = field(default_factory=set)
     touched: dict[JobKey, Row] = field(default_factory=dict)
     raised: dict[JobKey, Row] = field(default_factory=dict)
     linked: list[JobKey] = field(default_factory=list)
@@ -165,6 +171,11 @@ class Ledger:
         if row is None or row.fence > result.fence:
             return
         self.accepted.add(row.key)
+        if row.fence == result.fence and row.leased_at is None:
+            # Sent again after a reconnect: the lease that it ended is over already.
+            self.repeated.add(row.key)
+            return
+        result = self._unless_taken(row, result)
         self.touched[row.key] = row
         held = row.remote_id
         since = row.dirty_since
@@ -182,6 +193,18 @@ class Ledger:
             # Also if it replaces another one: somebody deleted that in the target, and its memberships with it.
             self.linked.append(row.key)
             self._take_over(row, row.remote_id, result)
+
+    def _unless_taken(self, row: Row, result: Result) -> Result:
+        """Return the result, or the failure that it is if another living resource has the account already.
+
+        Two resources with one account would write over each other, and one of them would be missing for good.
+        """
+        account = result.remote_id
+        if not account or row.deleted or result.failure is not None or account == row.remote_id:
+            return result
+        if not any(self._holders(row, account, deleted=False)):
+            return result
+        return replace(result, failure=Failure.INVALID, error=TAKEN, remote_id=None)
 
     def _take_over(self, row: Row, account: str, result: Result) -> None:
         """A living resource has an account that tombstones still claim: they lose it, and it is verified again.
@@ -240,7 +263,9 @@ async def settle(tx: Tx, results: Sequence[Result]) -> SettleOutcome:
         at = max(result.at for result in results)
         for one in raised_keys(await tx.fetch(RAISE_GROUPS, {**key_columns(ledger.linked), "at": at})):
             raised[one.key] = one
-    return SettleOutcome(frozenset(ledger.accepted), tuple(raised.values()), tuple(ledger.lags_s))
+    return SettleOutcome(
+        frozenset(ledger.accepted), tuple(raised.values()), tuple(ledger.lags_s), frozenset(ledger.repeated)
+    )
 
 
 def _require_storable(remote_id: str | None) -> None:

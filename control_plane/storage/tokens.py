@@ -12,7 +12,7 @@ from control_plane.storage.engine import Tx
 from control_plane.storage.schema import tokens
 
 FIND_BY_KEY_ID: LiteralString = """
-    SELECT id, tenant_id, key_id, label, scopes, hash, created_at, expires_at, revoked_at
+    SELECT id, tenant_id, key_id, label, scopes, hash, created_at, ttl_s, expires_at, revoked_at
     FROM tokens WHERE key_id = %(key_id)b::text
 """
 
@@ -28,6 +28,7 @@ async def insert(tx: Tx, token: Token) -> None:
             scopes=[int(scope) for scope in token.scopes],
             hash=token.hash,
             created_at=token.created_at,
+            ttl_s=token.ttl_s,
             expires_at=token.expires_at,
             revoked_at=token.revoked_at,
         )
@@ -77,6 +78,7 @@ def _token(row: Row[Any]) -> Token:
         scopes=tuple(Scope(scope) for scope in row.scopes),
         hash=row.hash,
         created_at=row.created_at,
+        ttl_s=row.ttl_s,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
     )

@@ -32,7 +32,18 @@ async def test_tenants_are_listed_in_order_by_the_batch_role(storage: Storage) -
 
 async def test_tokens(storage: Storage, world: World) -> None:
     made = [
-        Token(TokenId(new_id()), world.tenant, f"key-{number}", "Okta", (Scope.READ, Scope.WRITE), "h", NOW, None, None)
+        Token(
+            TokenId(new_id()),
+            world.tenant,
+            f"key-{number}",
+            "Okta",
+            (Scope.READ, Scope.WRITE),
+            "h",
+            NOW,
+            60,
+            None,
+            None,
+        )
         for number in range(3)
     ]
     async with storage.begin(world.tenant) as tx:

@@ -43,7 +43,7 @@ def test_a_statement_that_would_never_work_is_not(err: Exception) -> None:
 
 
 async def test_what_no_index_can_hold_is_refused_for_good(storage: Storage, world: World) -> None:
-    token = Token(TokenId(new_id()), world.tenant, "k", "Okta", (Scope.READ,), "h", NOW, None, None)
+    token = Token(TokenId(new_id()), world.tenant, "k", "Okta", (Scope.READ,), "h", NOW, None, None, None)
     with pytest.raises(MusterError) as caught:
         async with storage.begin(world.tenant) as tx:
             await tokens.insert(tx, replace(token, key_id=os.urandom(4_000).hex()))

@@ -35,7 +35,7 @@ class Victim:
 
 
 def token_of(world: World) -> Token:
-    return Token(TokenId(new_id()), world.tenant, new_id().hex, "label", (Scope.READ,), "hash", NOW, None, None)
+    return Token(TokenId(new_id()), world.tenant, new_id().hex, "label", (Scope.READ,), "hash", NOW, None, None, None)
 
 
 def event_of(world: World) -> AuditEvent:

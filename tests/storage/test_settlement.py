@@ -85,11 +85,13 @@ async def test_failures_count_and_keep_the_account(world: World) -> None:
     await world.store(ada)
     await world.link(ada, "r-1", ONE)
     key = world.key(ada)
-    await world.settle(failed(key, ONE, Failure.THROTTLED, error="slow down"))
-    await world.settle(failed(key, ONE, Failure.INVALID, error="bad"))
+    for number, (failure, error) in enumerate([(Failure.THROTTLED, "slow down"), (Failure.INVALID, "bad")], 2):
+        await world.lease(ada, Fence(1, number))
+        await world.settle(failed(key, Fence(1, number), failure, error=error))
     row = await world.row(ada)
     assert (row["attempts"], row["last_error"], row["last_failure"], row["remote_id"]) == (2, "bad", 4, "r-1")
-    await world.settle(done(key, ONE, 1, "r-1"))
+    await world.lease(ada, Fence(1, 4))
+    await world.settle(done(key, Fence(1, 4), 1, "r-1"))
     row = await world.row(ada)
     assert (row["attempts"], row["last_error"], row["last_failure"]) == (0, None, None)
 
@@ -363,3 +365,25 @@ async def test_a_tombstone_that_deleted_a_living_resources_account_has_it_made_a
     outcome = await world.settle(done(world.key(old), Fence(1, 1), 2, "r-1", effect=Effect.DELETED))
     assert {one.key for one in outcome.raised} == {world.key(new)}
     assert (await world.row(new))["remote_id"] is None
+
+
+async def test_an_account_that_another_living_resource_has_is_not_linked_twice(world: World) -> None:
+    ada, bob = user("ada"), user("bob")
+    await world.store(ada, bob)
+    await world.link(ada, "r-1", Fence(1, 1))
+    await world.link(bob, "r-1", Fence(1, 2))
+    row = await world.row(bob)
+    assert (row["remote_id"], row["applied_version"], row["last_failure"]) == (None, 0, int(Failure.INVALID))
+    assert "another resource" in row["last_error"]
+    assert (await world.row(ada))["remote_id"] == "r-1"
+
+
+async def test_a_result_that_is_sent_again_changes_nothing(world: World) -> None:
+    ada = user("ada")
+    await world.store(ada)
+    assert await world.lease(ada, Fence(1, 1)) is not None
+    result = failed(world.key(ada), Fence(1, 1))
+    assert (await world.settle(result)).repeated == frozenset()
+    again = await world.settle(result)
+    assert again.accepted == again.repeated == frozenset([world.key(ada)])
+    assert (await world.row(ada))["attempts"] == 1

@@ -125,3 +125,14 @@ async def test_a_token_of_another_tenant_is_not_found(plane: Plane) -> None:
     )
     assert refusal.code is grpc.StatusCode.NOT_FOUND
     assert (await verify(plane, made.secret)).token_id == made.token.id
+
+
+async def test_a_second_rotation_in_the_overlap_gives_a_token_that_lives(plane: Plane) -> None:
+    """Its answer was lost and the operator asks again: the successor must not inherit the old token's end."""
+    tenant = await plane.tenant()
+    made = await make(plane, tenant)
+    request = pb.RotateTokenRequest(tenant_id=tenant, id=made.token.id)
+    for _ in range(2):
+        rotated = await plane.admin.tokens.RotateToken(request, metadata=plane.admin.metadata())
+        assert not rotated.token.HasField("expire_time")
+        assert (await verify(plane, rotated.secret)).token_id == rotated.token.id

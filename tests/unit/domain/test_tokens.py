@@ -44,7 +44,7 @@ def test_the_record_matches_its_token_only() -> None:
     [(None, None, None), (NOW, None, "expired"), (NOW + timedelta(seconds=1), None, None), (None, NOW, "revoked")],
 )
 def test_validity(expires: datetime | None, revoked: datetime | None, cause: str | None) -> None:
-    token = Token(TokenId(UUID(int=1)), TenantId(UUID(int=2)), "k", "", (Scope.READ,), "h", NOW, expires, revoked)
+    token = Token(TokenId(UUID(int=1)), TenantId(UUID(int=2)), "k", "", (Scope.READ,), "h", NOW, None, expires, revoked)
     if cause is None:
         refuse_unless_valid(token, NOW)
         return

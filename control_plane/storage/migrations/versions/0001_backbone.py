@@ -24,6 +24,7 @@ TABLES = (
         scopes smallint[] NOT NULL,
         hash text NOT NULL,
         created_at timestamptz NOT NULL,
+        ttl_s bigint,
         expires_at timestamptz,
         revoked_at timestamptz,
         CONSTRAINT tokens_pkey PRIMARY KEY (id, tenant_id)
