@@ -230,3 +230,14 @@ async def test_a_client_that_leaves_is_no_error(gateway: RunningGateway, capsys:
     await eventually(lambda: gateway.metric("scim_http_inflight") == 0)
     assert gateway.metric("scim_http_requests_total", route="/scim/v2/Users", method="POST", code="499") == 1
     assert "Traceback" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("line", [b"OPTIONS * HTTP/1.1", b"CONNECT /scim/v2/Users HTTP/1.1", b"CONNECT x:1 HTTP/1.1"])
+async def test_what_no_route_can_see_is_refused_in_scim_form(gateway: RunningGateway, line: bytes) -> None:
+    async with raw(gateway) as (reader, writer):
+        head = f"\r\nHost: x\r\nAuthorization: Bearer {gateway.token}\r\nConnection: close\r\n\r\n"
+        writer.write(line + head.encode())
+        answer = await to_the_end(reader)
+        status = int(answer.split()[1])
+        assert 400 <= status < 500
+        assert_scim(answer, status)

@@ -141,3 +141,22 @@ async def test_a_page_token_of_another_list_is_refused(plane: Plane) -> None:
     stolen = tenancy_pb2.ListTokensRequest(tenant_id=second, page_size=1, page_token=page.next_page_token)
     refusal = await refused(plane.admin.tokens.ListTokens(stolen, metadata=plane.admin.metadata()))
     assert set(refusal.fields) == {"page_token"}
+
+
+async def test_nul_in_a_string_names_the_field(plane: Plane) -> None:
+    call = plane.admin.tenants.CreateTenant(
+        tenancy_pb2.CreateTenantRequest(display_name="a\0b"), metadata=plane.admin.metadata()
+    )
+    refusal = await refused(call)
+    assert (refusal.code, refusal.fields) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        {"display_name": "must not contain NUL"},
+    )
+
+
+@pytest.mark.parametrize("url", ["", "http://h:99999/", "http://[::1", "http://:80/"])
+async def test_a_target_that_nobody_could_connect_to_is_refused(plane: Plane, url: str) -> None:
+    config = tenancy_pb2.ScimTargetConfig(base_url=url)
+    request = tenancy_pb2.CreateTargetRequest(tenant_id=await plane.tenant(), display_name="App", scim=config)
+    refusal = await refused(plane.admin.targets.CreateTarget(request, metadata=plane.admin.metadata()))
+    assert (refusal.code, set(refusal.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, {"scim.base_url"})
