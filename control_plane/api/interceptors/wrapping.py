@@ -1,6 +1,7 @@
 """Puts one async context manager around a handler, whatever its arity, so that each interceptor is written once."""
 
 import inspect
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
@@ -92,6 +93,6 @@ class AroundInterceptor(grpc.aio.ServerInterceptor):
     def check(self, _message: Any) -> None:
         """Look at a request message; raise to refuse it."""
 
+    @abstractmethod
     def around(self, details: grpc.HandlerCallDetails, context: Context) -> AbstractAsyncContextManager[None]:
         """Return what surrounds one call."""
-        raise NotImplementedError
