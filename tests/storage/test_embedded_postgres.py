@@ -1,6 +1,7 @@
 """The launcher of the embedded PostgreSQL: what it says when it cannot run, and that its data stays."""
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from control_plane.devstack.postgres import HBA, EmbeddedPostgres, EmbeddedPostgresError
 from tests.fixtures.postgres import PostgresServer, free_port
 
+NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="PostgreSQL runs as the current user unless that is root")
 
 
@@ -25,9 +27,23 @@ def folder() -> Iterator[Path]:
 def test_a_closed_parent_is_named_with_its_cure(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
+    os.chown(closed, NOBODY, NOBODY)  # somebody else's folder is not ours to open
     with pytest.raises(EmbeddedPostgresError, match=rf"cannot enter {closed}\. .*chmod o\+x {closed}"):
         EmbeddedPostgres(closed / "data", free_port()).prepare()
     assert list(closed.iterdir()) == []
+
+
+@as_root
+def test_roots_own_folder_lets_postgresql_pass_and_nobody_else(folder: Path) -> None:
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    engine = EmbeddedPostgres(private / "data", free_port(), {"fsync": "off"})
+    engine.prepare()
+    assert (private / "data" / "PG_VERSION").exists()
+    assert private.stat().st_mode & 0o007 == 0
+    look = ["ls", str(private / "data" / "PG_VERSION")]
+    assert subprocess.run(look, user=NOBODY, group=NOBODY, capture_output=True, check=False).returncode != 0
+    engine.prepare()
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(folder: Path) -> None:
