@@ -55,7 +55,7 @@ def test_a_copy_of_the_programs_runs_without_the_original() -> None:
     assert spec.origin is not None
     copied = _copied_install(Path(spec.origin).parent / "pginstall")
     for program in ("postgres", "initdb"):
-        command = [copied / "bin" / program, "--version"]
+        command = [str(copied / "bin" / program), "--version"]
         done = subprocess.run(command, user=NOBODY, group=NOBODY, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 
