@@ -66,6 +66,13 @@ class Unavailable(MusterError):
         self.retry_after_s = retry_after_s
 
 
+class Contended(Unavailable):
+    """Another transaction was in the way (a deadlock, say): nothing was done, and the same may work at once."""
+
+    def __init__(self) -> None:
+        super().__init__("what other writers hold")
+
+
 class LeaseLost(MusterError):
     """The lease ran out, was taken over, or belongs to an earlier life of the queue."""
 

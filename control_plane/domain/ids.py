@@ -26,3 +26,12 @@ def parse_id(text: str, what: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise NotFound(what, text) from None
+
+
+def parse_resource_id(text: str) -> ResourceId | None:
+    """Return the id that ``text`` spells, else None: an id is caseExact (RFC 7643 section 3.1), UUID() is not."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return ResourceId(found) if str(found) == text else None

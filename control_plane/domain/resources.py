@@ -7,7 +7,8 @@ from typing import Any
 
 from control_plane.domain.ids import ResourceId
 
-# Up to this many members travel inside a resource, and up to this size PATCH answers with the group; more are streamed.
+# Up to this many members travel inside a resource (and scim.limits.INLINE_MEMBERS_BYTES), and up to this size PATCH
+# answers with the group; more are streamed.
 INLINE_MEMBERS = 1000
 
 
@@ -21,6 +22,16 @@ class ResourceType(IntEnum):
     def noun(self) -> str:
         """What audit and messages call it."""
         return self.name.lower()
+
+    @property
+    def scim_name(self) -> str:
+        """SCIM's name of the resource type."""
+        return self.name.capitalize()
+
+    @property
+    def endpoint(self) -> str:
+        """What stands in URLs after the base."""
+        return f"/{self.scim_name}s"
 
 
 # A SCIM document as parsed JSON, without id, meta and members; canonical attribute names.
@@ -39,6 +50,8 @@ class NewResource:
     active: bool | None
     document: Document
     at: datetime
+    # (attribute, key) of the values that lists look up by equality and that are no column (scim/keys.py).
+    keys: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +68,12 @@ class StoredResource:
     created_at: datetime
     updated_at: datetime
     document: str
-    members: str = ""  # JSON array text, when asked for and at most INLINE_MEMBERS
-    member_count: int = 0
+    members: str = ""  # JSON array text, when asked for and not too many
+    member_count: int = 0  # INLINE_MEMBERS + 1 for all that is too many to travel: nobody counts further
+    groups: str = ""  # JSON array text of a user's groups, when asked for
+    selected: str = (
+        ""  # the whole representation in JSON, when attributes were selected; document and lists are then ""
+    )
 
 
 def fold(text: str) -> str:

@@ -11,15 +11,15 @@ import psycopg
 from psycopg import errors
 from sqlalchemy import exc
 
-from control_plane.domain.errors import MusterError, Unavailable
+from control_plane.domain.errors import Contended, MusterError, Unavailable
 from control_plane.runtime.logs import get_logger
 
 log = get_logger(__name__)
 
-# Another transaction was in the way, or the server is going, coming or a standby: the same call works in a moment.
+# Another transaction was in the way, and this one was rolled back for it.
+CONTENDED = (errors.DeadlockDetected, errors.SerializationFailure)
+# The server is going, coming or a standby: the same call works in a moment.
 PASSING = (
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
     errors.ReadOnlySqlTransaction,
     errors.IdleInTransactionSessionTimeout,
 )
@@ -71,6 +71,9 @@ def translate(err: Exception) -> MusterError:
     if isinstance(cause, TOO_SLOW):
         log.warning("query too slow", error=name, sqlstate=sqlstate)
         return Unavailable("the database")
+    if isinstance(cause, CONTENDED):
+        log.warning("transaction contended", error=name, sqlstate=sqlstate)
+        return Contended()
     if isinstance(cause, PASSING) or is_unreachable(cause):
         log.warning("database unavailable", error=name, sqlstate=sqlstate, said=_said(cause))
         return Unavailable("the database")

@@ -34,8 +34,9 @@ CONNECTION = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    # Every query here has an index. A plan made while a table was empty would else scan it until the next ANALYZE.
-    "options": "-c timezone=UTC -c enable_seqscan=off",
+    # Every query here has an index: a plan made while a table was empty would else scan it until the next ANALYZE.
+    # And no query is worth the time of compiling it.
+    "options": "-c timezone=UTC -c enable_seqscan=off -c jit=off",
 }
 
 # set_config(..., true) ends with the transaction. lock_timeout stands before the lock that it has to limit.
@@ -43,6 +44,7 @@ BEGIN_TENANT = """
     SELECT set_config('muster.tenant', %(tenant)s, true), set_config('statement_timeout', %(timeout)s, true),
            set_config('lock_timeout', %(timeout)s, true), pg_advisory_xact_lock_shared(%(lock)s::bigint)
 """
+BEGIN_TENANT_EXCLUSIVE = BEGIN_TENANT.replace("_lock_shared(", "_lock(")
 BEGIN_TENANT_READ_ONLY = """
     SELECT set_config('muster.tenant', %(tenant)s, true), set_config('statement_timeout', %(timeout)s, true),
            set_config('transaction_read_only', 'on', true)
@@ -161,16 +163,18 @@ class Storage:
 
     @asynccontextmanager
     async def begin(
-        self, tenant: TenantId, *, timeout_s: float | None = None, read_only: bool = False
+        self, tenant: TenantId, *, timeout_s: float | None = None, read_only: bool = False, exclusive: bool = False
     ) -> AsyncIterator[Tx]:
         """Open a transaction that sees ``tenant`` and nothing else.
 
         Say ``read_only`` where nothing is written, above all in long streams: other transactions hold off
-        :meth:`Tx.lock_tenant`, and everybody queues behind who waits for that.
+        :meth:`Tx.lock_tenant`, and everybody queues behind who waits for that. ``exclusive`` begins with that lock:
+        who shares it first and wants it alone later may meet another who does the same.
         """
         timeout_s = timeout_s or self._timeout_s
         settings = {"tenant": str(tenant), "timeout": _milliseconds(timeout_s), "lock": _lock_key(tenant)}
-        first: LiteralString = BEGIN_TENANT_READ_ONLY if read_only else BEGIN_TENANT
+        first: LiteralString = BEGIN_TENANT_EXCLUSIVE if exclusive else BEGIN_TENANT
+        first = BEGIN_TENANT_READ_ONLY if read_only else first
         async with self._transaction(self._app, first, settings, tenant, timeout_s) as tx:
             yield tx
 

@@ -18,9 +18,25 @@ INPUT: LiteralString = """
         ) AS i (id, type, user_name, user_name_key, external_id, display_name, display_name_key, active, at, document)
     )
 """
+# Foreign keys are checked when the statement is over, and then see the resources that it makes.
+KEYS: LiteralString = """
+    keys AS (
+        SELECT * FROM unnest(%(key_ids)b::uuid[], %(key_attributes)b::text[], %(key_values)b::text[])
+               AS k (id, attribute, value)
+    )
+"""
+ADD_KEYS: LiteralString = """
+    keyed AS (
+        INSERT INTO attribute_values (tenant_id, resource_id, attribute, value_key)
+        SELECT %(tenant)b::uuid, k.id, k.attribute, k.value FROM keys k WHERE k.id IN (SELECT id FROM changed)
+        ON CONFLICT DO NOTHING
+    )
+"""
 INSERT = (
     "WITH "
     + INPUT
+    + ", "
+    + KEYS
     + """, changed AS (
         INSERT INTO resources (id, tenant_id, type, version, user_name, user_name_key, external_id, display_name,
                                display_name_key, active, created_at, updated_at, document)
@@ -29,7 +45,9 @@ INSERT = (
         FROM input
         ON CONFLICT DO NOTHING
         RETURNING id, type, created_at
-    ), counted AS (
+    ), """
+    + ADD_KEYS
+    + """, counted AS (
         INSERT INTO counters AS c (tenant_id, type, slot, count)
         SELECT %(tenant)b::uuid, type, %(slot)b::smallint, count(*) FROM changed GROUP BY type
         ON CONFLICT (tenant_id, type, slot) DO UPDATE SET count = c.count + excluded.count
@@ -54,9 +72,13 @@ GET = (
 )
 # Not FOR UPDATE: that would also hold up whoever makes the resource a member of some group.
 GET_LOCKED = GET + " ORDER BY r.id FOR NO KEY UPDATE"
+# Of the keyed values, only the difference is written: what is there already conflicts, and is left alone. The resource
+# is locked since an earlier statement, so nobody else writes its values.
 UPDATE = (
     "WITH "
     + INPUT
+    + ", "
+    + KEYS
     + """, changed AS (
         UPDATE resources r
         SET version = r.version + 1, user_name = i.user_name, user_name_key = i.user_name_key,
@@ -65,7 +87,16 @@ UPDATE = (
         FROM input i
         WHERE r.id = i.id AND r.tenant_id = %(tenant)b::uuid AND r.type = i.type
         RETURNING r.id
+    ), unkeyed AS (
+        DELETE FROM attribute_values v
+        WHERE v.resource_id = any(%(ids)b::uuid[]) AND v.tenant_id = %(tenant)b::uuid
+          AND v.resource_id IN (SELECT id FROM changed)
+          AND NOT EXISTS (
+              SELECT FROM keys k WHERE k.id = v.resource_id AND k.attribute = v.attribute AND k.value = v.value_key
+          )
     ), """
+    + ADD_KEYS
+    + ", "
     + RAISE_CHANGED
 )
 TOUCH = (
@@ -81,11 +112,27 @@ TOUCH = (
     + RAISE_CHANGED
 )
 # A statement of its own: only a snapshot taken after this lock shows every membership that others are adding just now.
-LOCK_FOR_DELETE: LiteralString = """
-    SELECT id FROM resources
-    WHERE id = any(%(ids)b::uuid[]) AND tenant_id = %(tenant)b::uuid AND type = %(type)b::smallint
-    ORDER BY id FOR UPDATE
-"""
+# The groups that hold a resource rise with its deletion. They are locked here, in one order with the resources: groups
+# may hold each other in a circle, and two that delete a group each would else wait for one another. Only then, and in
+# the same order, comes the lock that keeps newcomers' memberships out; the groups do not need that one. (The array is
+# complete, and so are the locks of the first pass, before the second begins.)
+LOCK_FOR_DELETE = (
+    """
+    WITH locked AS MATERIALIZED (
+        SELECT id FROM resources
+        WHERE tenant_id = %(tenant)b::uuid AND id = any(%(ids)b::uuid[] || ARRAY(
+            SELECT group_id FROM memberships WHERE member_id = any(%(ids)b::uuid[]) AND tenant_id = %(tenant)b::uuid
+        ))
+        ORDER BY type, id FOR NO KEY UPDATE
+    )
+    SELECT """
+    + COLUMNS
+    + """
+    FROM resources r
+    WHERE r.id = any(%(ids)b::uuid[]) AND r.id = any(ARRAY(SELECT id FROM locked)) AND r.tenant_id = %(tenant)b::uuid
+    ORDER BY r.type, r.id FOR UPDATE OF r
+    """
+)
 # Memberships go by cascade, after the statement; it still sees which groups held the resource.
 DELETE: LiteralString = """
     WITH holders AS MATERIALIZED (

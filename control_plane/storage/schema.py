@@ -1,6 +1,6 @@
 """The tables that SQLAlchemy Core statements use. The migrations are what creates them; a test compares the two."""
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
 
 metadata = MetaData()
@@ -12,6 +12,57 @@ tenants = Table(
     Column("id", UUID, primary_key=True),
     Column("display_name", Text, nullable=False),
     Column("created_at", At, nullable=False),
+    Column("identity_provider", SmallInteger, nullable=False),
+    Column("compatibility", JSONB, nullable=False),
+)
+
+schemas = Table(
+    "schemas",
+    metadata,
+    Column("tenant_id", UUID, primary_key=True),
+    Column("urn", Text, nullable=False),
+    Column("urn_key", Text(collation="C"), primary_key=True),
+    Column("type", SmallInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("attributes", JSONB, nullable=False),
+    Column("created_at", At, nullable=False),
+    Column("updated_at", At, nullable=False),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("tenant_id", UUID, primary_key=True),
+    Column("type", SmallInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("user_name", Text),
+    Column("user_name_key", Text(collation="C")),
+    Column("external_id", Text(collation="C")),
+    Column("display_name", Text),
+    Column("display_name_key", Text(collation="C")),
+    Column("active", Boolean),
+    Column("created_at", At, nullable=False),
+    Column("updated_at", At, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("tenant_id", UUID, primary_key=True),
+    Column("group_id", UUID, primary_key=True),
+    Column("member_id", UUID, primary_key=True),
+)
+
+attribute_values = Table(
+    "attribute_values",
+    metadata,
+    Column("tenant_id", UUID, primary_key=True),
+    Column("resource_id", UUID, primary_key=True),
+    Column("attribute", Text(collation="C"), primary_key=True),
+    Column("value_key", Text(collation="C"), primary_key=True),
 )
 
 tokens = Table(

@@ -20,8 +20,14 @@ from control_plane.storage.migrate import migrate
 from tests.fixtures.postgres import OWNER, Database, PostgresServer, free_port, make_server
 from tests.storage.world import World, connected, eventually_blocked, make_tenant, user
 
-LISTENERS = " FROM pg_stat_activity WHERE query ~ '^(LISTEN|SELECT 1$)' AND pid <> pg_backend_pid() AND state = 'idle'"
-TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename ~ '^muster_(app|batch)$'"
+LISTENERS = """
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND query ~ '^(LISTEN|SELECT 1$)' AND pid <> pg_backend_pid() AND state = 'idle'
+"""
+TERMINATE = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename ~ '^muster_(app|batch)$'
+"""
 
 
 async def next_news(news: AsyncIterator[str | None]) -> str | None:
@@ -105,7 +111,7 @@ async def test_an_exhausted_pool_is_unavailable(database: Database) -> None:
     await storage.close()
 
 
-async def test_a_deadlock_is_unavailable(storage: Storage, world: World) -> None:
+async def test_a_deadlock_is_contended(storage: Storage, world: World) -> None:
     ada, bob = user("ada"), user("bob")
     await world.store(ada, bob)
     both = asyncio.Barrier(2)
@@ -118,7 +124,7 @@ async def test_a_deadlock_is_unavailable(storage: Storage, world: World) -> None
             await tx.fetch(sql, {"id": second})
 
     outcomes = await asyncio.gather(lock(ada.id, bob.id), lock(bob.id, ada.id), return_exceptions=True)
-    assert sorted(type(one).__name__ for one in outcomes) == ["NoneType", "Unavailable"]
+    assert sorted(type(one).__name__ for one in outcomes) == ["Contended", "NoneType"]
 
 
 async def test_driver_text_stays_inside(storage: Storage, world: World) -> None:

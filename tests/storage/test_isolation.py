@@ -15,8 +15,9 @@ from control_plane.domain.resources import NewResource, ResourceType
 from control_plane.domain.targets import Target
 from control_plane.domain.tenants import Tenant
 from control_plane.domain.tokens import Scope, Token
-from control_plane.storage import audit, memberships, provisioning, resources, targets, tenants, tokens
+from control_plane.storage import audit, memberships, provisioning, resources, targets, tenants, tokens, uniqueness
 from control_plane.storage.engine import Storage, Tx
+from control_plane.storage.uniqueness import GROUP_NAME, Claim
 from tests.fixtures.postgres import Database
 from tests.storage.world import NOW, World, connected, done, group, make_world, new_id, target_of, user
 
@@ -46,7 +47,8 @@ def event_of(world: World) -> AuditEvent:
 async def victim(storage: Storage) -> Victim:
     """Another tenant with one of each."""
     world = await make_world(storage)
-    ada, staff = user("ada", external_id="e1", display_name="Ada"), group("Staff")
+    ada = user("ada", external_id="e1", display_name="Ada", keys=(("emails.value", "ada@example.org"),))
+    staff = group("Staff")
     await world.store(ada, staff)
     await world.join(staff, ada)
     await world.link(ada, "r-1", Fence(1, 1))
@@ -73,11 +75,18 @@ EMPTY = resources.Page(0, ())
 READS: dict[str, tuple[Read, Any]] = {
     "resources.get": (lambda tx, v: resources.get(tx, USER, [v.ada.id]), {}),
     "resources.get locked": (lambda tx, v: resources.get(tx, USER, [v.ada.id], lock=True), {}),
+    "resources.get_for_delete": (lambda tx, v: resources.get_for_delete(tx, [v.ada.id, v.staff.id]), {}),
     "resources.find id": (lambda tx, v: resources.find(tx, USER, "id", str(v.ada.id), 1, 9), EMPTY),
     "resources.find userName": (lambda tx, v: resources.find(tx, USER, "userName", "ada", 1, 9), EMPTY),
     "resources.find externalId": (lambda tx, v: resources.find(tx, USER, "externalId", "e1", 1, 9), EMPTY),
     "resources.find displayName": (lambda tx, v: resources.find(tx, USER, "displayName", "ada", 1, 9), EMPTY),
     "resources.page": (lambda tx, v: resources.page(tx, USER, 1, 9), EMPTY),
+    "uniqueness.claim": (
+        lambda tx, v: uniqueness.claim(
+            tx, [Claim(GROUP_NAME, "staff", v.ada.id), Claim("emails.value", "ada@example.org", v.staff.id)]
+        ),
+        set(),
+    ),
     "tenants.get": (lambda tx, v: tenants.get(tx, v.world.tenant), None),
     "tokens.get": (lambda tx, v: tokens.get(tx, v.token.id), None),
     "tokens.list_before": (lambda tx, v: tokens.list_before(tx, None, 9), []),
@@ -97,6 +106,7 @@ async def test_reading_finds_nothing(storage: Storage, world: World, victim: Vic
 async def test_rendering_members_and_status_find_nothing(storage: Storage, world: World, victim: Victim) -> None:
     async with storage.begin(world.tenant) as tx:
         assert await memberships.render(tx, [victim.staff.id], "") == {victim.staff.id: ("", 0)}
+        assert await memberships.render_groups(tx, [victim.ada.id], "") == {victim.ada.id: ""}
         status = await provisioning.status(tx, victim.world.target)
     assert (status.total, status.pending, status.failing, status.last_error) == (0, 0, 0, "")
 
@@ -107,9 +117,11 @@ async def test_streaming_members_finds_nothing(storage: Storage, world: World, v
 
 
 WRITES: dict[str, Read] = {
-    "resources.update": lambda tx, v: resources.update(tx, [replace(v.ada, user_name="mallory")]),
+    "resources.update": lambda tx, v: resources.update(tx, [replace(v.ada, user_name="mallory", keys=())]),
+    "resources.update keys": lambda tx, v: resources.update(tx, [replace(v.ada, keys=(("emails.value", "x"),))]),
+    "memberships.fill": lambda tx, v: memberships.fill(tx, {v.staff.id: [v.ada.id, v.staff.id]}),
     "resources.touch": lambda tx, v: resources.touch(tx, [v.staff.id], NOW),
-    "resources.delete": lambda tx, v: resources.delete(tx, USER, [v.ada.id], NOW),
+    "resources.delete_locked": lambda tx, v: resources.delete_locked(tx, [v.ada.id, v.staff.id], NOW),
     "memberships.remove": lambda tx, v: memberships.remove(tx, v.staff.id, [v.ada.id]),
     "memberships.replace": lambda tx, v: memberships.replace(tx, v.staff.id, []),
     "memberships.clear": lambda tx, v: memberships.clear(tx, v.staff.id),

@@ -12,7 +12,17 @@ import pytest_asyncio
 
 from control_plane.domain.ids import TargetId, TenantId
 from control_plane.domain.jobs import JobKey
-from control_plane.storage import marks, memberships, provisioning, resource_sql, resources, settlement, targets, tokens
+from control_plane.storage import (
+    marks,
+    memberships,
+    provisioning,
+    resource_sql,
+    resources,
+    settlement,
+    targets,
+    tokens,
+    uniqueness,
+)
 from control_plane.storage.engine import Storage, Tx
 from control_plane.storage.marks import key_columns
 from tests.fixtures.postgres import Database, PostgresServer
@@ -34,6 +44,8 @@ FILL = f"""
     INSERT INTO provisioning
         SELECT r.tenant_id, t.id, r.id, r.type, 2, CASE WHEN random() < 0.1 THEN 1 ELSE 2 END, false, 'r' || r.id::text
         FROM resources r JOIN targets t ON t.tenant_id = r.tenant_id;
+    INSERT INTO attribute_values
+        SELECT tenant_id, id, 'emails.value', user_name_key || '@example.org' FROM resources WHERE type = 1;
     INSERT INTO counters SELECT id, 1, 0, {EACH} FROM tenants;
 """
 # Every table here grows with the customers; these do not.
@@ -56,7 +68,10 @@ def newcomer(full_database: Database) -> tuple[TenantId, TargetId]:
     async def arrive() -> tuple[TenantId, TargetId]:
         storage = await Storage.open(full_database.app_url, pool_size=2, timeout_s=10)
         world = await make_world(storage)
-        rows = [user(f"user-{number}", external_id=f"x{number}", display_name="Same") for number in range(300)]
+        rows = [
+            user(f"user-{n}", external_id=f"x{n}", display_name="Same", keys=(("emails.value", f"{n}@x"),))
+            for n in range(300)
+        ]
         staff = group("Staff")
         await world.store(*rows, staff)
         await world.join(staff, *rows)
@@ -116,12 +131,19 @@ WANTED: dict[str, tuple[LiteralString, dict[str, Any], set[str]]] = {
     "first page": (resource_sql.FIRST_PAGE, {}, {"resources_listing", "counters_pkey"}),
     "later page": (resource_sql.LATER_PAGE, {}, {"resources_listing", "resources_pkey", "counters_pkey"}),
     "insert": (resource_sql.INSERT, {}, set()),
-    "update": (resource_sql.UPDATE, {}, {"resources_pkey", "provisioning_pkey"}),
+    "update": (
+        resource_sql.UPDATE, {}, {"resources_pkey", "provisioning_pkey", "attribute_values_of_resource"}
+    ),
+    "claimed": (uniqueness.HELD, {}, {"attribute_values_pkey"}),
+    "name claimed": (uniqueness.HELD_NAMES, {}, {"resources_display_name"}),
     "backfill": (provisioning.BACKFILL, {}, {"resources_listing"}),
     "touch": (resource_sql.TOUCH, {}, {"resources_pkey", "provisioning_pkey"}),
     "delete": (
         resource_sql.DELETE, {}, {"resources_pkey", "memberships_of_member", "provisioning_pkey"}
     ),
+    "locked to delete": (resource_sql.LOCK_FOR_DELETE, {}, {"resources_pkey", "memberships_of_member"}),
+    "groups filled": (memberships.FILL, {}, {"resources_pkey"}),
+    "groups rendered": (memberships.RENDER_GROUPS, {}, {"memberships_of_member", "resources_pkey"}),
     "members rendered": (memberships.RENDER, {}, {"memberships_pkey", "resources_pkey"}),
     "members streamed": (memberships.STREAM, {}, {"memberships_pkey", "resources_pkey"}),
     "members added": (memberships.ADD, {}, {"memberships_pkey", "memberships_of_member", "resources_pkey"}),
@@ -158,11 +180,16 @@ async def test_requests_use_their_index(fresh: World, mode: str, batch: int, nam
     users, staff = await content_of(fresh)
     params = {
         "tenant": fresh.tenant, "type": 1, "ids": users[:batch], "groups": [staff], "group": staff, "base": "",
-        "limit": 1000, "count": 100, "skip": 100, "at": NOW, "slot": 3, "target": fresh.target,
-        "joined": users[:batch], **special,
+        "limit": 1000, "bytes": 2**20, "page": 20_000, "page_bytes": 2**20,
+        "count": 100, "skip": 100, "at": NOW, "slot": 3, "target": fresh.target,
+        "joined": users[:batch], "users": users[:batch], "resources": users[:batch], "keys": ["a@x"] * batch,
+        "attributes": ["emails.value"] * batch, **special,
     }  # fmt: skip
     if name in ("insert", "update"):
-        params |= resources._columns([user(f"new-{number}") for number in range(100)])
+        emails = (("emails.value", "a@x"), ("emails.value", "b@x"))
+        params |= resources._columns([user(f"new-{number}", keys=emails) for number in range(batch)])
+    if name == "groups filled":
+        params["groups"] = [staff] * batch
     async with fresh.storage.begin(fresh.tenant) as tx:
         assert await indexes(tx, mode, sql, params) <= wanted
 
@@ -186,11 +213,21 @@ async def test_leases_use_their_index(fresh: World, mode: str, batch: int, name:
         assert await indexes(tx, mode, sql, params) <= wanted
 
 
-async def test_one_index_of_resources_starts_with_the_tenant(fresh: World) -> None:
+async def test_indexes_of_resources_that_start_with_the_tenant_are_locked(fresh: World) -> None:
+    """Only a statement that says their condition, which is always true, can use them; no other takes one by mistake."""
     query = """
-        SELECT i.indexrelid::regclass::text FROM pg_index i
+        SELECT i.indexrelid::regclass::text, pg_get_expr(i.indpred, i.indrelid) FROM pg_index i
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = 'resources'::regclass AND a.attname = 'tenant_id'
     """
     async with fresh.storage.begin(fresh.tenant) as tx:
-        assert await tx.fetch(query) == [("resources_listing",)]
+        found = dict(await tx.fetch(query))
+    keys = {
+        "resources_listing": "created_at > '-infinity'",
+        "resources_by_user_name": "updated_at > '-infinity'",
+        "resources_by_display_name": "updated_at > '-infinity'",
+        "resources_by_update": "version > 0",
+    }
+    assert found.keys() == keys.keys()
+    for name, key in keys.items():
+        assert key in found[name]

@@ -165,12 +165,29 @@ async def test_deleting_a_group_deletes_its_memberships(storage: Storage, world:
         assert await tx.fetch("SELECT count(*) FROM memberships") == [(0,)]
 
 
-async def test_delete_of_what_is_not_there_changes_nothing(storage: Storage, world: World) -> None:
-    staff = group("Staff")
-    await world.store(staff)
+async def test_users_and_groups_go_together(storage: Storage, world: World) -> None:
+    ada, bob, inner, outer, other = user("ada"), user("bob"), group("Inner"), group("Outer"), group("Other")
+    await world.store(ada, bob, inner, outer, other)
+    await world.join(inner, ada, outer)
+    await world.join(outer, inner, bob)
+    await world.join(other, ada, inner)
+    written = await world.delete(inner, ada, outer)
+    assert written.ids == {ada.id, inner.id, outer.id}
+    # A group that goes as well is not raised a second time for what it held.
+    assert {(one.key.resource, one.version) for one in written.raised} == {
+        (one.id, 2) for one in (ada, inner, outer, other)
+    }
+    assert [(await world.row(one))["deleted"] for one in (ada, inner, outer, other)] == [True, True, True, False]
     async with storage.begin(world.tenant) as tx:
-        written = await resources.delete(tx, USER, [staff.id, new_id()], later(1))
-    assert (written.ids, written.raised) == (frozenset(), ())
+        assert [(await resources.page(tx, kind, 1, 0)).total for kind in (USER, GROUP)] == [1, 1]
+        assert await tx.fetch("SELECT count(*) FROM memberships") == [(0,)]
+
+
+async def test_delete_of_what_is_not_there_changes_nothing(storage: Storage, world: World) -> None:
+    async with storage.begin(world.tenant) as tx:
+        for ids in ([], [new_id()]):
+            written = await resources.delete_locked(tx, ids, later(1))
+            assert (written.ids, written.raised) == (frozenset(), ())
 
 
 async def test_a_member_added_during_its_deletion_still_touches_the_group(storage: Storage, world: World) -> None:

@@ -1,7 +1,7 @@
 """Every table with a tenant is closed by policy, for both runtime roles; and the test would notice if one were not."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -13,6 +13,8 @@ from tests.storage.world import World, connected, make_world, user
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 ROLES = ("muster_app", "muster_batch")
+# Background duties have no business there: no policy and no right.
+APP_ONLY = {"schemas", "attribute_values"}
 TABLES = """
     SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -27,6 +29,11 @@ RIGHTS = """
     SELECT rolname, rolsuper, rolbypassrls, rolinherit, rolcreaterole, rolcanlogin,
            EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)
     FROM pg_roles r WHERE rolname = any(%s)
+"""
+RIGHTS_ON = """
+    SELECT has_any_column_privilege('muster_batch', name, 'SELECT, INSERT, UPDATE, REFERENCES')
+        OR has_table_privilege('muster_batch', name, 'DELETE, TRUNCATE, TRIGGER')
+    FROM (SELECT %s::text AS name) n
 """
 
 
@@ -50,8 +57,14 @@ async def assert_isolated(connection: Connection) -> set[str]:
         assert enabled, f"{table}: row-level security is off"
         assert forced, f"{table}: row-level security is not forced on the owner"
         assert owner not in ROLES, f"{table}: belongs to a runtime role"
-        for role in ROLES:
-            assert_one_policy(table, role, [one for one in policies if one.table == table])
+        mine = [one for one in policies if one.table == table]
+        assert_one_policy(table, "muster_app", mine)
+        if table not in APP_ONLY:
+            assert_one_policy(table, "muster_batch", mine)
+        else:
+            assert len(mine) == 1, f"{table}: a policy for others than muster_app"
+            rights = await (await connection.execute(RIGHTS_ON, (table,))).fetchall()
+            assert rights == [(False,)], f"{table}: muster_batch has rights"
     return {row[0] for row in tables}
 
 
@@ -75,7 +88,8 @@ def assert_one_policy(table: str, role: str, policies: list[Policy]) -> None:
 async def test_every_table_with_a_tenant_is_closed(database: Database) -> None:
     async with connected(database.superuser_url) as connection:
         tables = await assert_isolated(connection)
-    assert tables >= {"tenants", "tokens", "resources", "memberships", "targets", "provisioning", "audit_events"}
+    assert tables > APP_ONLY
+    assert tables > {"tenants", "tokens", "resources", "memberships", "targets", "provisioning", "audit_events"}
 
 
 DAMAGE = (
@@ -89,6 +103,14 @@ DAMAGE = (
     "CREATE POLICY extra ON counters USING (true)",
     "ALTER TABLE audit_events OWNER TO muster_app",
     "CREATE TABLE notes (id uuid, tenant_id uuid)",
+    "DROP POLICY app ON attribute_values",
+    "ALTER TABLE attribute_values NO FORCE ROW LEVEL SECURITY",
+    "ALTER POLICY app ON schemas USING (true)",
+    "CREATE POLICY batch ON schemas TO muster_batch USING (true)",
+    "GRANT SELECT ON attribute_values TO muster_batch",
+    "GRANT UPDATE (name) ON schemas TO muster_batch",
+    # What the backfill of 0002 does for a moment.
+    "ALTER TABLE resources NO FORCE ROW LEVEL SECURITY",
 )
 
 
@@ -123,10 +145,10 @@ async def test_the_trail_can_only_grow(database: Database) -> None:
 
 
 async def test_without_a_tenant_nothing_is_seen(database: Database, world: World) -> None:
-    await world.store(user("ada"))
+    await world.store(user("ada", keys=(("emails.value", "ada@example.org"),)))
     async with connected(database.superuser_url) as connection:
         tables = await assert_isolated(connection)
-    for role, denied in (("muster_app", set()), ("muster_batch", {"counters"})):
+    for role, denied in (("muster_app", set()), ("muster_batch", {"counters"} | APP_ONLY)):
         async with connected(database.app_url.replace("muster_app", role)) as connection:
             for table in sorted(tables - {"tenants"} - denied):
                 count = await (await connection.execute(f"SELECT count(*) FROM {table}".encode())).fetchone()
@@ -155,6 +177,36 @@ async def test_writing_for_another_tenant_is_refused(storage: Storage, world: Wo
 
 
 async def test_the_owner_sees_nothing_either(database: Database, world: World) -> None:
-    await world.store(user("ada"))
+    await world.store(user("ada", keys=(("emails.value", "ada@example.org"),)))
     async with connected(database.owner_url) as connection:
-        assert await (await connection.execute("SELECT count(*) FROM resources")).fetchone() == (0,)
+        for query in ("SELECT count(*) FROM resources", "SELECT count(*) FROM attribute_values"):
+            assert await (await connection.execute(query.encode())).fetchone() == (0,)
+
+
+FOREIGN = (
+    "INSERT INTO attribute_values (tenant_id, resource_id, attribute, value_key) VALUES (%s, %s, 'emails.value', 'x')",
+    """
+    INSERT INTO schemas (tenant_id, urn, urn_key, type, name, description, attributes, created_at, updated_at)
+    VALUES (%s, 'urn:' || %s::text, 'urn:x', 1, 'X', '', '[]', now(), now())
+    """,
+)
+
+
+@pytest.mark.parametrize("statement", FOREIGN)
+async def test_what_belongs_to_another_tenant_is_refused(
+    storage: Storage, world: World, statement: LiteralString
+) -> None:
+    other, ada = await make_world(storage), user("ada")
+    await other.store(ada)
+    with pytest.raises(MusterError):
+        async with storage.begin(world.tenant) as tx:
+            await tx.fetch(statement, (other.tenant, ada.id))
+
+
+async def test_a_value_of_another_tenants_resource_is_refused(storage: Storage, world: World) -> None:
+    """Even under one's own tenant: the foreign key has the tenant in it; the resource is as good as not there."""
+    other, ada = await make_world(storage), user("ada")
+    await other.store(ada)
+    with pytest.raises(MusterError):
+        async with storage.begin(world.tenant) as tx:
+            await tx.fetch(FOREIGN[0], (world.tenant, ada.id))

@@ -93,9 +93,10 @@ class World:
             await memberships.add(tx, one.id, [member.id for member in members])
 
     async def delete(self, *rows: NewResource) -> resources.Written:
-        """Delete resources of one type."""
+        """Delete resources, of any type."""
         async with self.storage.begin(self.tenant) as tx:
-            return await resources.delete(tx, rows[0].type, [row.id for row in rows], later(2))
+            found = await resources.get_for_delete(tx, [row.id for row in rows])
+            return await resources.delete_locked(tx, found, later(2))
 
     async def lease(self, resource: NewResource, fence: Fence) -> Work | None:
         """Dispatch one key."""

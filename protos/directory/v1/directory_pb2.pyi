@@ -44,6 +44,166 @@ RESOURCE_TYPE_GROUP: ResourceType.ValueType  # 2
 """urn:ietf:params:scim:schemas:core:2.0:Group."""
 Global___ResourceType: _TypeAlias = ResourceType  # noqa: Y015
 
+class _AttributeType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttributeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttributeType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTRIBUTE_TYPE_UNSPECIFIED: _AttributeType.ValueType  # 0
+    """Means string in requests, as in the RFC; never sent."""
+    ATTRIBUTE_TYPE_STRING: _AttributeType.ValueType  # 1
+    """A Unicode string."""
+    ATTRIBUTE_TYPE_BOOLEAN: _AttributeType.ValueType  # 2
+    """true or false."""
+    ATTRIBUTE_TYPE_DECIMAL: _AttributeType.ValueType  # 3
+    """A real number."""
+    ATTRIBUTE_TYPE_INTEGER: _AttributeType.ValueType  # 4
+    """A whole number."""
+    ATTRIBUTE_TYPE_DATE_TIME: _AttributeType.ValueType  # 5
+    """An xsd:dateTime."""
+    ATTRIBUTE_TYPE_BINARY: _AttributeType.ValueType  # 6
+    """Base64 text."""
+    ATTRIBUTE_TYPE_REFERENCE: _AttributeType.ValueType  # 7
+    """A URI."""
+    ATTRIBUTE_TYPE_COMPLEX: _AttributeType.ValueType  # 8
+    """An object of sub-attributes."""
+
+class AttributeType(_AttributeType, metaclass=_AttributeTypeEnumTypeWrapper):
+    """The data types of RFC 7643 section 2.3."""
+
+ATTRIBUTE_TYPE_UNSPECIFIED: AttributeType.ValueType  # 0
+"""Means string in requests, as in the RFC; never sent."""
+ATTRIBUTE_TYPE_STRING: AttributeType.ValueType  # 1
+"""A Unicode string."""
+ATTRIBUTE_TYPE_BOOLEAN: AttributeType.ValueType  # 2
+"""true or false."""
+ATTRIBUTE_TYPE_DECIMAL: AttributeType.ValueType  # 3
+"""A real number."""
+ATTRIBUTE_TYPE_INTEGER: AttributeType.ValueType  # 4
+"""A whole number."""
+ATTRIBUTE_TYPE_DATE_TIME: AttributeType.ValueType  # 5
+"""An xsd:dateTime."""
+ATTRIBUTE_TYPE_BINARY: AttributeType.ValueType  # 6
+"""Base64 text."""
+ATTRIBUTE_TYPE_REFERENCE: AttributeType.ValueType  # 7
+"""A URI."""
+ATTRIBUTE_TYPE_COMPLEX: AttributeType.ValueType  # 8
+"""An object of sub-attributes."""
+Global___AttributeType: _TypeAlias = AttributeType  # noqa: Y015
+
+class _Mutability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MutabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Mutability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MUTABILITY_UNSPECIFIED: _Mutability.ValueType  # 0
+    """Means readWrite in requests; never sent."""
+    MUTABILITY_READ_ONLY: _Mutability.ValueType  # 1
+    """Clients cannot write it."""
+    MUTABILITY_READ_WRITE: _Mutability.ValueType  # 2
+    """Clients may write it at any time."""
+    MUTABILITY_IMMUTABLE: _Mutability.ValueType  # 3
+    """Clients may set it once."""
+
+class Mutability(_Mutability, metaclass=_MutabilityEnumTypeWrapper):
+    """Who may write an attribute, and when (RFC 7643 section 7)."""
+
+MUTABILITY_UNSPECIFIED: Mutability.ValueType  # 0
+"""Means readWrite in requests; never sent."""
+MUTABILITY_READ_ONLY: Mutability.ValueType  # 1
+"""Clients cannot write it."""
+MUTABILITY_READ_WRITE: Mutability.ValueType  # 2
+"""Clients may write it at any time."""
+MUTABILITY_IMMUTABLE: Mutability.ValueType  # 3
+"""Clients may set it once."""
+Global___Mutability: _TypeAlias = Mutability  # noqa: Y015
+
+class _Returned:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReturnedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Returned.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETURNED_UNSPECIFIED: _Returned.ValueType  # 0
+    """Means default in requests; never sent."""
+    RETURNED_ALWAYS: _Returned.ValueType  # 1
+    """Whatever the client asks for."""
+    RETURNED_NEVER: _Returned.ValueType  # 2
+    """Never."""
+    RETURNED_DEFAULT: _Returned.ValueType  # 3
+    """Unless the client excludes it."""
+    RETURNED_REQUEST: _Returned.ValueType  # 4
+    """Only if the client names it."""
+
+class Returned(_Returned, metaclass=_ReturnedEnumTypeWrapper):
+    """When an attribute is part of an answer (RFC 7643 section 7)."""
+
+RETURNED_UNSPECIFIED: Returned.ValueType  # 0
+"""Means default in requests; never sent."""
+RETURNED_ALWAYS: Returned.ValueType  # 1
+"""Whatever the client asks for."""
+RETURNED_NEVER: Returned.ValueType  # 2
+"""Never."""
+RETURNED_DEFAULT: Returned.ValueType  # 3
+"""Unless the client excludes it."""
+RETURNED_REQUEST: Returned.ValueType  # 4
+"""Only if the client names it."""
+Global___Returned: _TypeAlias = Returned  # noqa: Y015
+
+class _Uniqueness:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UniquenessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Uniqueness.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNIQUENESS_UNSPECIFIED: _Uniqueness.ValueType  # 0
+    """Means none in requests; never sent."""
+    UNIQUENESS_NONE: _Uniqueness.ValueType  # 1
+    """Values may repeat."""
+    UNIQUENESS_SERVER: _Uniqueness.ValueType  # 2
+    """No two resources of the tenant share a value."""
+
+class Uniqueness(_Uniqueness, metaclass=_UniquenessEnumTypeWrapper):
+    """Among whom a value must be unique (RFC 7643 section 7)."""
+
+UNIQUENESS_UNSPECIFIED: Uniqueness.ValueType  # 0
+"""Means none in requests; never sent."""
+UNIQUENESS_NONE: Uniqueness.ValueType  # 1
+"""Values may repeat."""
+UNIQUENESS_SERVER: Uniqueness.ValueType  # 2
+"""No two resources of the tenant share a value."""
+Global___Uniqueness: _TypeAlias = Uniqueness  # noqa: Y015
+
+class _DiscoveryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DiscoveryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DiscoveryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISCOVERY_KIND_UNSPECIFIED: _DiscoveryKind.ValueType  # 0
+    """Not a kind; refused in requests."""
+    DISCOVERY_KIND_SERVICE_PROVIDER_CONFIG: _DiscoveryKind.ValueType  # 1
+    """/ServiceProviderConfig."""
+    DISCOVERY_KIND_RESOURCE_TYPES: _DiscoveryKind.ValueType  # 2
+    """/ResourceTypes."""
+    DISCOVERY_KIND_SCHEMAS: _DiscoveryKind.ValueType  # 3
+    """/Schemas."""
+
+class DiscoveryKind(_DiscoveryKind, metaclass=_DiscoveryKindEnumTypeWrapper):
+    """What a discovery endpoint describes (RFC 7644 section 4)."""
+
+DISCOVERY_KIND_UNSPECIFIED: DiscoveryKind.ValueType  # 0
+"""Not a kind; refused in requests."""
+DISCOVERY_KIND_SERVICE_PROVIDER_CONFIG: DiscoveryKind.ValueType  # 1
+"""/ServiceProviderConfig."""
+DISCOVERY_KIND_RESOURCE_TYPES: DiscoveryKind.ValueType  # 2
+"""/ResourceTypes."""
+DISCOVERY_KIND_SCHEMAS: DiscoveryKind.ValueType  # 3
+"""/Schemas."""
+Global___DiscoveryKind: _TypeAlias = DiscoveryKind  # noqa: Y015
+
 @_typing.final
 class Resource(_message.Message):
     """A resource: what the control plane decides on as typed fields, and the SCIM document as it travels."""
@@ -62,6 +222,8 @@ class Resource(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    SELECTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the server; SCIM "id"."""
     type: Global___ResourceType.ValueType
@@ -81,7 +243,13 @@ class Resource(_message.Message):
     members: _builtins.str
     """A group's members as one JSON array, when asked for and when there are at most 1,000; else empty: read them with StreamMembers."""
     member_count: _builtins.int
-    """How many members a group has; only set when members were asked for."""
+    """How many members a group has, at most 1,001: beyond what travels inside, nobody counts. Only set when members were asked for."""
+    groups: _builtins.str
+    """The groups a user is in, directly and through groups, as one JSON array (RFC 7643 section 4.1.2); empty if none or not asked for."""
+    selected: _builtins.str
+    """When the request selects attributes (or the tenant's schemas hide some): the whole representation as one JSON object, with "id", "meta" and
+    what else was asked for; "document", "members" and "groups" are then empty. Only members that do not travel inside are missing from it.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """SCIM "meta.created"."""
@@ -105,10 +273,12 @@ class Resource(_message.Message):
         document: _builtins.str = ...,
         members: _builtins.str = ...,
         member_count: _builtins.int = ...,
+        groups: _builtins.str = ...,
+        selected: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "display_name", b"display_name", "document", b"document", "external_id", b"external_id", "id", b"id", "member_count", b"member_count", "members", b"members", "type", b"type", "update_time", b"update_time", "user_name", b"user_name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active", b"_active", "active", b"active", "create_time", b"create_time", "display_name", b"display_name", "document", b"document", "external_id", b"external_id", "groups", b"groups", "id", b"id", "member_count", b"member_count", "members", b"members", "selected", b"selected", "type", b"type", "update_time", b"update_time", "user_name", b"user_name", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active: _TypeAlias = _typing.Literal["active"]  # noqa: Y015
     _WhichOneofArgType__active: _TypeAlias = _typing.Literal["_active", b"_active"]  # noqa: Y015
@@ -126,6 +296,8 @@ class CreateResourceRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     REFERENCE_BASE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     type: Global___ResourceType.ValueType
@@ -134,6 +306,10 @@ class CreateResourceRequest(_message.Message):
     """The body of the SCIM request."""
     reference_base: _builtins.str
     """Absolute URL before "/Users" and "/Groups", for "$ref" of members; empty: no "$ref"."""
+    attributes: _builtins.str
+    """"attributes" as the client wrote it, comma-separated (RFC 7644 section 3.9); empty: not given."""
+    excluded_attributes: _builtins.str
+    """"excludedAttributes" likewise."""
     def __init__(
         self,
         *,
@@ -141,10 +317,12 @@ class CreateResourceRequest(_message.Message):
         type: Global___ResourceType.ValueType = ...,
         document: _builtins.str = ...,
         reference_base: _builtins.str = ...,
+        attributes: _builtins.str = ...,
+        excluded_attributes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "document", b"document", "excluded_attributes", b"excluded_attributes", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,6 +363,8 @@ class GetResourceRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     WITH_MEMBERS_FIELD_NUMBER: _builtins.int
     REFERENCE_BASE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     type: Global___ResourceType.ValueType
@@ -195,6 +375,10 @@ class GetResourceRequest(_message.Message):
     """Whether to read a group's members."""
     reference_base: _builtins.str
     """As in CreateResourceRequest."""
+    attributes: _builtins.str
+    """"attributes" as the client wrote it, comma-separated (RFC 7644 section 3.9); empty: not given."""
+    excluded_attributes: _builtins.str
+    """"excludedAttributes" likewise."""
     def __init__(
         self,
         *,
@@ -203,10 +387,12 @@ class GetResourceRequest(_message.Message):
         id: _builtins.str = ...,
         with_members: _builtins.bool = ...,
         reference_base: _builtins.str = ...,
+        attributes: _builtins.str = ...,
+        excluded_attributes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type", "with_members", b"with_members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "excluded_attributes", b"excluded_attributes", "id", b"id", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type", "with_members", b"with_members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,12 +435,17 @@ class ListResourcesRequest(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     WITH_MEMBERS_FIELD_NUMBER: _builtins.int
     REFERENCE_BASE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SORT_BY_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     type: Global___ResourceType.ValueType
-    """User or Group."""
+    """User or Group; unspecified: both, a query of the root (RFC 7644 section 3.4.2.1)."""
     filter: _builtins.str
-    """A SCIM filter (RFC 7644 section 3.4.2.2); empty: all. So far "<attribute> eq <value>" on id, userName, externalId and displayName."""
+    """A SCIM filter (RFC 7644 section 3.4.2.2); empty: all."""
     start_index: _builtins.int
     """1-based position of the first resource; below 1 means 1 (RFC 7644 section 3.4.2.4)."""
     count: _builtins.int
@@ -263,6 +454,16 @@ class ListResourcesRequest(_message.Message):
     """Whether to read each group's members."""
     reference_base: _builtins.str
     """As in CreateResourceRequest."""
+    attributes: _builtins.str
+    """"attributes" as the client wrote it, comma-separated (RFC 7644 section 3.9); empty: not given."""
+    excluded_attributes: _builtins.str
+    """"excludedAttributes" likewise."""
+    sort_by: _builtins.str
+    """The attribute to sort by (RFC 7644 section 3.4.2.3); empty: order of creation."""
+    descending: _builtins.bool
+    """Whether to sort descending."""
+    cursor: _builtins.str
+    """Present: page by cursor (RFC 9865) and ignore start_index; empty: the first page. Else a next_cursor of the same query."""
     def __init__(
         self,
         *,
@@ -273,14 +474,24 @@ class ListResourcesRequest(_message.Message):
         count: _builtins.int | None = ...,
         with_members: _builtins.bool = ...,
         reference_base: _builtins.str = ...,
+        attributes: _builtins.str = ...,
+        excluded_attributes: _builtins.str = ...,
+        sort_by: _builtins.str = ...,
+        descending: _builtins.bool = ...,
+        cursor: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_cursor", b"_cursor", "count", b"count", "cursor", b"cursor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "count", b"count", "filter", b"filter", "reference_base", b"reference_base", "start_index", b"start_index", "tenant_id", b"tenant_id", "type", b"type", "with_members", b"with_members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_count", b"_count", "_cursor", b"_cursor", "attributes", b"attributes", "count", b"count", "cursor", b"cursor", "descending", b"descending", "excluded_attributes", b"excluded_attributes", "filter", b"filter", "reference_base", b"reference_base", "sort_by", b"sort_by", "start_index", b"start_index", "tenant_id", b"tenant_id", "type", b"type", "with_members", b"with_members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__count: _TypeAlias = _typing.Literal["count"]  # noqa: Y015
     _WhichOneofArgType__count: _TypeAlias = _typing.Literal["_count", b"_count"]  # noqa: Y015
+    _WhichOneofReturnType__cursor: _TypeAlias = _typing.Literal["cursor"]  # noqa: Y015
+    _WhichOneofArgType__cursor: _TypeAlias = _typing.Literal["_cursor", b"_cursor"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__count) -> _WhichOneofReturnType__count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cursor) -> _WhichOneofReturnType__cursor | None: ...
 
 Global___ListResourcesRequest: _TypeAlias = ListResourcesRequest  # noqa: Y015
 
@@ -293,10 +504,13 @@ class ListResourcesResponse(_message.Message):
     TOTAL_RESULTS_FIELD_NUMBER: _builtins.int
     START_INDEX_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     total_results: _builtins.int
     """How many resources match, on all pages. Set in the first message."""
     start_index: _builtins.int
     """The position of the first resource, as clamped. Set in the first message."""
+    next_cursor: _builtins.str
+    """Paging by cursor: where the next page starts; empty on the last page. Set in the first message."""
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resource]:
         """Some resources of the page, in order."""
@@ -307,10 +521,11 @@ class ListResourcesResponse(_message.Message):
         total_results: _builtins.int = ...,
         start_index: _builtins.int = ...,
         resources: _abc.Iterable[Global___Resource] | None = ...,
+        next_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "start_index", b"start_index", "total_results", b"total_results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_cursor", b"next_cursor", "resources", b"resources", "start_index", b"start_index", "total_results", b"total_results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,6 +543,9 @@ class ReplaceResourceRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     REFERENCE_BASE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    NONE_MATCH_ETAG_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     type: Global___ResourceType.ValueType
@@ -340,6 +558,12 @@ class ReplaceResourceRequest(_message.Message):
     """As in CreateResourceRequest."""
     etag: _builtins.str
     """An If-Match header's value; empty: no precondition. ABORTED if it does not match."""
+    attributes: _builtins.str
+    """"attributes" as the client wrote it, comma-separated (RFC 7644 section 3.9); empty: not given."""
+    excluded_attributes: _builtins.str
+    """"excludedAttributes" likewise."""
+    none_match_etag: _builtins.str
+    """An If-None-Match header's value; empty: no precondition. ABORTED if it matches (RFC 9110 section 13.1.2)."""
     def __init__(
         self,
         *,
@@ -349,10 +573,13 @@ class ReplaceResourceRequest(_message.Message):
         document: _builtins.str = ...,
         reference_base: _builtins.str = ...,
         etag: _builtins.str = ...,
+        attributes: _builtins.str = ...,
+        excluded_attributes: _builtins.str = ...,
+        none_match_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "etag", b"etag", "id", b"id", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "document", b"document", "etag", b"etag", "excluded_attributes", b"excluded_attributes", "id", b"id", "none_match_etag", b"none_match_etag", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +621,9 @@ class PatchResourceRequest(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     REFERENCE_BASE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    NONE_MATCH_ETAG_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     type: Global___ResourceType.ValueType
@@ -406,6 +636,12 @@ class PatchResourceRequest(_message.Message):
     """As in CreateResourceRequest."""
     etag: _builtins.str
     """An If-Match header's value; empty: no precondition. ABORTED if it does not match."""
+    attributes: _builtins.str
+    """"attributes" as the client wrote it, comma-separated (RFC 7644 section 3.9); empty: not given."""
+    excluded_attributes: _builtins.str
+    """"excludedAttributes" likewise."""
+    none_match_etag: _builtins.str
+    """An If-None-Match header's value; empty: no precondition. ABORTED if it matches (RFC 9110 section 13.1.2)."""
     def __init__(
         self,
         *,
@@ -415,10 +651,13 @@ class PatchResourceRequest(_message.Message):
         document: _builtins.str = ...,
         reference_base: _builtins.str = ...,
         etag: _builtins.str = ...,
+        attributes: _builtins.str = ...,
+        excluded_attributes: _builtins.str = ...,
+        none_match_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "etag", b"etag", "id", b"id", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "document", b"document", "etag", b"etag", "excluded_attributes", b"excluded_attributes", "id", b"id", "none_match_etag", b"none_match_etag", "reference_base", b"reference_base", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,6 +701,7 @@ class DeleteResourceRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    NONE_MATCH_ETAG_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     type: Global___ResourceType.ValueType
@@ -470,6 +710,8 @@ class DeleteResourceRequest(_message.Message):
     """The id."""
     etag: _builtins.str
     """An If-Match header's value; empty: no precondition. ABORTED if it does not match."""
+    none_match_etag: _builtins.str
+    """An If-None-Match header's value; empty: no precondition. ABORTED if it matches (RFC 9110 section 13.1.2)."""
     def __init__(
         self,
         *,
@@ -477,10 +719,11 @@ class DeleteResourceRequest(_message.Message):
         type: Global___ResourceType.ValueType = ...,
         id: _builtins.str = ...,
         etag: _builtins.str = ...,
+        none_match_etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "id", b"id", "none_match_etag", b"none_match_etag", "tenant_id", b"tenant_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,22 +755,30 @@ class StreamMembersRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     REFERENCE_BASE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    EXCLUDED_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     id: _builtins.str
     """The group's id."""
     reference_base: _builtins.str
     """As in CreateResourceRequest."""
+    attributes: _builtins.str
+    """"attributes" as the client wrote it, comma-separated (RFC 7644 section 3.9); empty: not given."""
+    excluded_attributes: _builtins.str
+    """"excludedAttributes" likewise."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         id: _builtins.str = ...,
         reference_base: _builtins.str = ...,
+        attributes: _builtins.str = ...,
+        excluded_attributes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reference_base", b"reference_base", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "excluded_attributes", b"excluded_attributes", "id", b"id", "reference_base", b"reference_base", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -554,3 +805,522 @@ class StreamMembersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamMembersResponse: _TypeAlias = StreamMembersResponse  # noqa: Y015
+
+@_typing.final
+class BulkWriteRequest(_message.Message):
+    """Request of BulkWrite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    document: _builtins.str
+    """The body of the SCIM request: a BulkRequest message of at most 1,000 operations."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkWriteRequest: _TypeAlias = BulkWriteRequest  # noqa: Y015
+
+@_typing.final
+class BulkResult(_message.Message):
+    """What became of one operation of a BulkRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    BULK_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    SCIM_TYPE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """POST, PUT, PATCH or DELETE."""
+    bulk_id: _builtins.str
+    """The operation's "bulkId"; empty if it had none."""
+    type: Global___ResourceType.ValueType
+    """User or Group; unspecified when the operation's path names neither."""
+    id: _builtins.str
+    """The resource's id; empty when nothing was created or found."""
+    version: _builtins.int
+    """The resource's version after the operation; 0 when it failed or deleted."""
+    status: _builtins.int
+    """The HTTP status the operation would have had by itself."""
+    scim_type: _builtins.str
+    """The scimType of a failure; empty if it has none."""
+    detail: _builtins.str
+    """The detail of a failure."""
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        bulk_id: _builtins.str = ...,
+        type: Global___ResourceType.ValueType = ...,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        status: _builtins.int = ...,
+        scim_type: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk_id", b"bulk_id", "detail", b"detail", "id", b"id", "method", b"method", "scim_type", b"scim_type", "status", b"status", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkResult: _TypeAlias = BulkResult  # noqa: Y015
+
+@_typing.final
+class BulkWriteResponse(_message.Message):
+    """Response of BulkWrite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkResult]:
+        """In order of the request; operations after the last allowed error (failOnErrors) were not tried and are missing."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BulkResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkWriteResponse: _TypeAlias = BulkWriteResponse  # noqa: Y015
+
+@_typing.final
+class SchemaAttribute(_message.Message):
+    """One attribute of a custom schema, with the characteristics of RFC 7643 section 7."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MULTI_VALUED_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    CANONICAL_VALUES_FIELD_NUMBER: _builtins.int
+    CASE_EXACT_FIELD_NUMBER: _builtins.int
+    MUTABILITY_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    UNIQUENESS_FIELD_NUMBER: _builtins.int
+    REFERENCE_TYPES_FIELD_NUMBER: _builtins.int
+    SUB_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A letter, then letters, digits, "_" or "-"; at most 100 characters; unique in its schema in any case."""
+    type: Global___AttributeType.ValueType
+    """Its data type."""
+    description: _builtins.str
+    """For people."""
+    multi_valued: _builtins.bool
+    """Whether it holds a list."""
+    required: _builtins.bool
+    """Whether a resource that carries the extension must have it."""
+    case_exact: _builtins.bool
+    """Whether case matters in comparisons of strings."""
+    mutability: Global___Mutability.ValueType
+    """Who may write it."""
+    returned: Global___Returned.ValueType
+    """When it is part of an answer."""
+    uniqueness: Global___Uniqueness.ValueType
+    """Whether two resources may share a value; only for strings, references and integers outside of complex attributes."""
+    @_builtins.property
+    def canonical_values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Suggestions, advertised and not enforced."""
+
+    @_builtins.property
+    def reference_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For references: what they may lead to, such as "User" or "external"."""
+
+    @_builtins.property
+    def sub_attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaAttribute]:
+        """For complex attributes: what they consist of; simple attributes only."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: Global___AttributeType.ValueType = ...,
+        description: _builtins.str = ...,
+        multi_valued: _builtins.bool = ...,
+        required: _builtins.bool = ...,
+        canonical_values: _abc.Iterable[_builtins.str] | None = ...,
+        case_exact: _builtins.bool = ...,
+        mutability: Global___Mutability.ValueType = ...,
+        returned: Global___Returned.ValueType = ...,
+        uniqueness: Global___Uniqueness.ValueType = ...,
+        reference_types: _abc.Iterable[_builtins.str] | None = ...,
+        sub_attributes: _abc.Iterable[Global___SchemaAttribute] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canonical_values", b"canonical_values", "case_exact", b"case_exact", "description", b"description", "multi_valued", b"multi_valued", "mutability", b"mutability", "name", b"name", "reference_types", b"reference_types", "required", b"required", "returned", b"returned", "sub_attributes", b"sub_attributes", "type", b"type", "uniqueness", b"uniqueness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchemaAttribute: _TypeAlias = SchemaAttribute  # noqa: Y015
+
+@_typing.final
+class Schema(_message.Message):
+    """A custom extension of one resource type, for one tenant (RFC 7643 sections 3.3 and 7)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    id: _builtins.str
+    """The schema's URN, such as "urn:acme:params:scim:schemas:extension:hr:1.0:User"; at most 200 characters."""
+    resource_type: Global___ResourceType.ValueType
+    """The resource type that it extends."""
+    name: _builtins.str
+    """What people call it."""
+    description: _builtins.str
+    """For people."""
+    @_builtins.property
+    def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaAttribute]:
+        """What it consists of."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Creation time. Output only."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Last change. Output only."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        resource_type: Global___ResourceType.ValueType = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        attributes: _abc.Iterable[Global___SchemaAttribute] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "description", b"description", "id", b"id", "name", b"name", "resource_type", b"resource_type", "tenant_id", b"tenant_id", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schema: _TypeAlias = Schema  # noqa: Y015
+
+@_typing.final
+class CreateSchemaRequest(_message.Message):
+    """Request of CreateSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """The extension; resource_type must be given."""
+
+    def __init__(
+        self,
+        *,
+        schema: Global___Schema | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSchemaRequest: _TypeAlias = CreateSchemaRequest  # noqa: Y015
+
+@_typing.final
+class CreateSchemaResponse(_message.Message):
+    """Response of CreateSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        schema: Global___Schema | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSchemaResponse: _TypeAlias = CreateSchemaResponse  # noqa: Y015
+
+@_typing.final
+class GetSchemaRequest(_message.Message):
+    """Request of GetSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    id: _builtins.str
+    """The URN, in any case."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSchemaRequest: _TypeAlias = GetSchemaRequest  # noqa: Y015
+
+@_typing.final
+class GetSchemaResponse(_message.Message):
+    """Response of GetSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        schema: Global___Schema | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSchemaResponse: _TypeAlias = GetSchemaResponse  # noqa: Y015
+
+@_typing.final
+class ListSchemasRequest(_message.Message):
+    """Request of ListSchemas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchemasRequest: _TypeAlias = ListSchemasRequest  # noqa: Y015
+
+@_typing.final
+class ListSchemasResponse(_message.Message):
+    """Response of ListSchemas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schemas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Schema]:
+        """In order of creation."""
+
+    def __init__(
+        self,
+        *,
+        schemas: _abc.Iterable[Global___Schema] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schemas", b"schemas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSchemasResponse: _TypeAlias = ListSchemasResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSchemaRequest(_message.Message):
+    """Request of UpdateSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """The extension as it is to be; tenant_id and id name it, resource_type stays."""
+
+    def __init__(
+        self,
+        *,
+        schema: Global___Schema | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSchemaRequest: _TypeAlias = UpdateSchemaRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSchemaResponse(_message.Message):
+    """Response of UpdateSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schema(self) -> Global___Schema:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        schema: Global___Schema | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSchemaResponse: _TypeAlias = UpdateSchemaResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSchemaRequest(_message.Message):
+    """Request of DeleteSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    id: _builtins.str
+    """The URN, in any case."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSchemaRequest: _TypeAlias = DeleteSchemaRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSchemaResponse(_message.Message):
+    """Response of DeleteSchema."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSchemaResponse: _TypeAlias = DeleteSchemaResponse  # noqa: Y015
+
+@_typing.final
+class GetDiscoveryRequest(_message.Message):
+    """Request of GetDiscovery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_BASE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    kind: Global___DiscoveryKind.ValueType
+    """Which endpoint."""
+    id: _builtins.str
+    """One resource type's name or one schema's URN; empty: the list. NOT_FOUND if there is none."""
+    reference_base: _builtins.str
+    """Absolute URL before "/Users", for "meta.location"."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        kind: Global___DiscoveryKind.ValueType = ...,
+        id: _builtins.str = ...,
+        reference_base: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "kind", b"kind", "reference_base", b"reference_base", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDiscoveryRequest: _TypeAlias = GetDiscoveryRequest  # noqa: Y015
+
+@_typing.final
+class GetDiscoveryResponse(_message.Message):
+    """Response of GetDiscovery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """The body of the answer as JSON."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDiscoveryResponse: _TypeAlias = GetDiscoveryResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class DirectoryServiceStub:
                 request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteResourceRequest.SerializeToString,
                 response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteResourceResponse.FromString,
                 _registered_method=True)
+        self.BulkWrite = channel.unary_unary(
+                '/muster.directory.v1.DirectoryService/BulkWrite',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.BulkWriteRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.BulkWriteResponse.FromString,
+                _registered_method=True)
         self.StreamMembers = channel.unary_stream(
                 '/muster.directory.v1.DirectoryService/StreamMembers',
                 request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.StreamMembersRequest.SerializeToString,
@@ -91,7 +96,7 @@ class DirectoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListResources(self, request, context):
-        """Lists resources in order of creation. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources.
+        """Lists resources, in order of creation unless asked to sort. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +118,13 @@ class DirectoryServiceServicer:
 
     def DeleteResource(self, request, context):
         """Deletes a resource. Its name is free again at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BulkWrite(self, request, context):
+        """Carries out a BulkRequest (RFC 7644 section 3.7): each operation succeeds or fails by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +169,11 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.DeleteResource,
                     request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteResourceRequest.FromString,
                     response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteResourceResponse.SerializeToString,
+            ),
+            'BulkWrite': grpc.unary_unary_rpc_method_handler(
+                    servicer.BulkWrite,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.BulkWriteRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.BulkWriteResponse.SerializeToString,
             ),
             'StreamMembers': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamMembers,
@@ -338,6 +355,33 @@ class DirectoryService:
             _registered_method=True)
 
     @staticmethod
+    def BulkWrite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.DirectoryService/BulkWrite',
+            protos_dot_directory_dot_v1_dot_directory__pb2.BulkWriteRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.BulkWriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def StreamMembers(request,
             target,
             options=(),
@@ -354,6 +398,302 @@ class DirectoryService:
             '/muster.directory.v1.DirectoryService/StreamMembers',
             protos_dot_directory_dot_v1_dot_directory__pb2.StreamMembersRequest.SerializeToString,
             protos_dot_directory_dot_v1_dot_directory__pb2.StreamMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SchemaServiceStub:
+    """The custom schemas of a tenant. A change is in force at once for every request that begins after it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateSchema = channel.unary_unary(
+                '/muster.directory.v1.SchemaService/CreateSchema',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.CreateSchemaRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.CreateSchemaResponse.FromString,
+                _registered_method=True)
+        self.GetSchema = channel.unary_unary(
+                '/muster.directory.v1.SchemaService/GetSchema',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetSchemaRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetSchemaResponse.FromString,
+                _registered_method=True)
+        self.ListSchemas = channel.unary_unary(
+                '/muster.directory.v1.SchemaService/ListSchemas',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.ListSchemasRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.ListSchemasResponse.FromString,
+                _registered_method=True)
+        self.UpdateSchema = channel.unary_unary(
+                '/muster.directory.v1.SchemaService/UpdateSchema',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.UpdateSchemaRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.UpdateSchemaResponse.FromString,
+                _registered_method=True)
+        self.DeleteSchema = channel.unary_unary(
+                '/muster.directory.v1.SchemaService/DeleteSchema',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteSchemaRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteSchemaResponse.FromString,
+                _registered_method=True)
+        self.GetDiscovery = channel.unary_unary(
+                '/muster.directory.v1.SchemaService/GetDiscovery',
+                request_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetDiscoveryRequest.SerializeToString,
+                response_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetDiscoveryResponse.FromString,
+                _registered_method=True)
+
+
+class SchemaServiceServicer:
+    """The custom schemas of a tenant. A change is in force at once for every request that begins after it.
+    """
+
+    def CreateSchema(self, request, context):
+        """Creates an extension; ALREADY_EXISTS if the tenant has one of that URN, in any case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSchema(self, request, context):
+        """Reads one extension.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchemas(self, request, context):
+        """Lists a tenant's extensions, all of them: there are at most 20.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSchema(self, request, context):
+        """Replaces an extension. Attributes may be added and described anew; FAILED_PRECONDITION for a change that stored data might contradict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSchema(self, request, context):
+        """Deletes an extension; FAILED_PRECONDITION while a resource has values of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDiscovery(self, request, context):
+        """What the tenant's discovery endpoints tell: for gateways.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SchemaServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSchema,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.CreateSchemaRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.CreateSchemaResponse.SerializeToString,
+            ),
+            'GetSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchema,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetSchemaRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetSchemaResponse.SerializeToString,
+            ),
+            'ListSchemas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchemas,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.ListSchemasRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.ListSchemasResponse.SerializeToString,
+            ),
+            'UpdateSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSchema,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.UpdateSchemaRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.UpdateSchemaResponse.SerializeToString,
+            ),
+            'DeleteSchema': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSchema,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteSchemaRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.DeleteSchemaResponse.SerializeToString,
+            ),
+            'GetDiscovery': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDiscovery,
+                    request_deserializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetDiscoveryRequest.FromString,
+                    response_serializer=protos_dot_directory_dot_v1_dot_directory__pb2.GetDiscoveryResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'muster.directory.v1.SchemaService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('muster.directory.v1.SchemaService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SchemaService:
+    """The custom schemas of a tenant. A change is in force at once for every request that begins after it.
+    """
+
+    @staticmethod
+    def CreateSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.SchemaService/CreateSchema',
+            protos_dot_directory_dot_v1_dot_directory__pb2.CreateSchemaRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.CreateSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.SchemaService/GetSchema',
+            protos_dot_directory_dot_v1_dot_directory__pb2.GetSchemaRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.GetSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchemas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.SchemaService/ListSchemas',
+            protos_dot_directory_dot_v1_dot_directory__pb2.ListSchemasRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.ListSchemasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.SchemaService/UpdateSchema',
+            protos_dot_directory_dot_v1_dot_directory__pb2.UpdateSchemaRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.UpdateSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSchema(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.SchemaService/DeleteSchema',
+            protos_dot_directory_dot_v1_dot_directory__pb2.DeleteSchemaRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.DeleteSchemaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDiscovery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.directory.v1.SchemaService/GetDiscovery',
+            protos_dot_directory_dot_v1_dot_directory__pb2.GetDiscoveryRequest.SerializeToString,
+            protos_dot_directory_dot_v1_dot_directory__pb2.GetDiscoveryResponse.FromString,
             options,
             channel_credentials,
             insecure,

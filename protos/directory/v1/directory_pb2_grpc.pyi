@@ -38,13 +38,15 @@ class DirectoryServiceStub:
     GetResource: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetResourceRequest, _directory_pb2.GetResourceResponse]
     """Reads one resource."""
     ListResources: _grpc.UnaryStreamMultiCallable[_directory_pb2.ListResourcesRequest, _directory_pb2.ListResourcesResponse]
-    """Lists resources in order of creation. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources."""
+    """Lists resources, in order of creation unless asked to sort. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources."""
     ReplaceResource: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ReplaceResourceRequest, _directory_pb2.ReplaceResourceResponse]
     """Replaces a resource (RFC 7644 section 3.5.1)."""
     PatchResource: _grpc.UnaryUnaryMultiCallable[_directory_pb2.PatchResourceRequest, _directory_pb2.PatchResourceResponse]
     """Applies a PatchOp (RFC 7644 section 3.5.2); atomic."""
     DeleteResource: _grpc.UnaryUnaryMultiCallable[_directory_pb2.DeleteResourceRequest, _directory_pb2.DeleteResourceResponse]
     """Deletes a resource. Its name is free again at once."""
+    BulkWrite: _grpc.UnaryUnaryMultiCallable[_directory_pb2.BulkWriteRequest, _directory_pb2.BulkWriteResponse]
+    """Carries out a BulkRequest (RFC 7644 section 3.7): each operation succeeds or fails by itself."""
     StreamMembers: _grpc.UnaryStreamMultiCallable[_directory_pb2.StreamMembersRequest, _directory_pb2.StreamMembersResponse]
     """A group's members, in pieces of at most 256 KiB, ordered by member id, from one snapshot."""
 
@@ -58,13 +60,15 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     GetResource: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetResourceRequest, _directory_pb2.GetResourceResponse]  # type: ignore[assignment]
     """Reads one resource."""
     ListResources: _aio.UnaryStreamMultiCallable[_directory_pb2.ListResourcesRequest, _directory_pb2.ListResourcesResponse]  # type: ignore[assignment]
-    """Lists resources in order of creation. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources."""
+    """Lists resources, in order of creation unless asked to sort. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources."""
     ReplaceResource: _aio.UnaryUnaryMultiCallable[_directory_pb2.ReplaceResourceRequest, _directory_pb2.ReplaceResourceResponse]  # type: ignore[assignment]
     """Replaces a resource (RFC 7644 section 3.5.1)."""
     PatchResource: _aio.UnaryUnaryMultiCallable[_directory_pb2.PatchResourceRequest, _directory_pb2.PatchResourceResponse]  # type: ignore[assignment]
     """Applies a PatchOp (RFC 7644 section 3.5.2); atomic."""
     DeleteResource: _aio.UnaryUnaryMultiCallable[_directory_pb2.DeleteResourceRequest, _directory_pb2.DeleteResourceResponse]  # type: ignore[assignment]
     """Deletes a resource. Its name is free again at once."""
+    BulkWrite: _aio.UnaryUnaryMultiCallable[_directory_pb2.BulkWriteRequest, _directory_pb2.BulkWriteResponse]  # type: ignore[assignment]
+    """Carries out a BulkRequest (RFC 7644 section 3.7): each operation succeeds or fails by itself."""
     StreamMembers: _aio.UnaryStreamMultiCallable[_directory_pb2.StreamMembersRequest, _directory_pb2.StreamMembersResponse]  # type: ignore[assignment]
     """A group's members, in pieces of at most 256 KiB, ordered by member id, from one snapshot."""
 
@@ -93,7 +97,7 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _directory_pb2.ListResourcesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_directory_pb2.ListResourcesResponse], _abc.AsyncIterator[_directory_pb2.ListResourcesResponse]]:
-        """Lists resources in order of creation. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources."""
+        """Lists resources, in order of creation unless asked to sort. A stream, since a page may pass 1 MiB: the first message has the totals, each holds some resources."""
 
     @_abc_1.abstractmethod
     def ReplaceResource(
@@ -120,6 +124,14 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a resource. Its name is free again at once."""
 
     @_abc_1.abstractmethod
+    def BulkWrite(
+        self,
+        request: _directory_pb2.BulkWriteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.BulkWriteResponse, _abc.Awaitable[_directory_pb2.BulkWriteResponse]]:
+        """Carries out a BulkRequest (RFC 7644 section 3.7): each operation succeeds or fails by itself."""
+
+    @_abc_1.abstractmethod
     def StreamMembers(
         self,
         request: _directory_pb2.StreamMembersRequest,
@@ -128,3 +140,94 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """A group's members, in pieces of at most 256 KiB, ordered by member id, from one snapshot."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class SchemaServiceStub:
+    """The custom schemas of a tenant. A change is in force at once for every request that begins after it."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> SchemaServiceAsyncStub: ...
+    CreateSchema: _grpc.UnaryUnaryMultiCallable[_directory_pb2.CreateSchemaRequest, _directory_pb2.CreateSchemaResponse]
+    """Creates an extension; ALREADY_EXISTS if the tenant has one of that URN, in any case."""
+    GetSchema: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetSchemaRequest, _directory_pb2.GetSchemaResponse]
+    """Reads one extension."""
+    ListSchemas: _grpc.UnaryUnaryMultiCallable[_directory_pb2.ListSchemasRequest, _directory_pb2.ListSchemasResponse]
+    """Lists a tenant's extensions, all of them: there are at most 20."""
+    UpdateSchema: _grpc.UnaryUnaryMultiCallable[_directory_pb2.UpdateSchemaRequest, _directory_pb2.UpdateSchemaResponse]
+    """Replaces an extension. Attributes may be added and described anew; FAILED_PRECONDITION for a change that stored data might contradict."""
+    DeleteSchema: _grpc.UnaryUnaryMultiCallable[_directory_pb2.DeleteSchemaRequest, _directory_pb2.DeleteSchemaResponse]
+    """Deletes an extension; FAILED_PRECONDITION while a resource has values of it."""
+    GetDiscovery: _grpc.UnaryUnaryMultiCallable[_directory_pb2.GetDiscoveryRequest, _directory_pb2.GetDiscoveryResponse]
+    """What the tenant's discovery endpoints tell: for gateways."""
+
+@_typing.type_check_only
+class SchemaServiceAsyncStub(SchemaServiceStub):
+    """The custom schemas of a tenant. A change is in force at once for every request that begins after it."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateSchema: _aio.UnaryUnaryMultiCallable[_directory_pb2.CreateSchemaRequest, _directory_pb2.CreateSchemaResponse]  # type: ignore[assignment]
+    """Creates an extension; ALREADY_EXISTS if the tenant has one of that URN, in any case."""
+    GetSchema: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetSchemaRequest, _directory_pb2.GetSchemaResponse]  # type: ignore[assignment]
+    """Reads one extension."""
+    ListSchemas: _aio.UnaryUnaryMultiCallable[_directory_pb2.ListSchemasRequest, _directory_pb2.ListSchemasResponse]  # type: ignore[assignment]
+    """Lists a tenant's extensions, all of them: there are at most 20."""
+    UpdateSchema: _aio.UnaryUnaryMultiCallable[_directory_pb2.UpdateSchemaRequest, _directory_pb2.UpdateSchemaResponse]  # type: ignore[assignment]
+    """Replaces an extension. Attributes may be added and described anew; FAILED_PRECONDITION for a change that stored data might contradict."""
+    DeleteSchema: _aio.UnaryUnaryMultiCallable[_directory_pb2.DeleteSchemaRequest, _directory_pb2.DeleteSchemaResponse]  # type: ignore[assignment]
+    """Deletes an extension; FAILED_PRECONDITION while a resource has values of it."""
+    GetDiscovery: _aio.UnaryUnaryMultiCallable[_directory_pb2.GetDiscoveryRequest, _directory_pb2.GetDiscoveryResponse]  # type: ignore[assignment]
+    """What the tenant's discovery endpoints tell: for gateways."""
+
+class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
+    """The custom schemas of a tenant. A change is in force at once for every request that begins after it."""
+
+    @_abc_1.abstractmethod
+    def CreateSchema(
+        self,
+        request: _directory_pb2.CreateSchemaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.CreateSchemaResponse, _abc.Awaitable[_directory_pb2.CreateSchemaResponse]]:
+        """Creates an extension; ALREADY_EXISTS if the tenant has one of that URN, in any case."""
+
+    @_abc_1.abstractmethod
+    def GetSchema(
+        self,
+        request: _directory_pb2.GetSchemaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.GetSchemaResponse, _abc.Awaitable[_directory_pb2.GetSchemaResponse]]:
+        """Reads one extension."""
+
+    @_abc_1.abstractmethod
+    def ListSchemas(
+        self,
+        request: _directory_pb2.ListSchemasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.ListSchemasResponse, _abc.Awaitable[_directory_pb2.ListSchemasResponse]]:
+        """Lists a tenant's extensions, all of them: there are at most 20."""
+
+    @_abc_1.abstractmethod
+    def UpdateSchema(
+        self,
+        request: _directory_pb2.UpdateSchemaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.UpdateSchemaResponse, _abc.Awaitable[_directory_pb2.UpdateSchemaResponse]]:
+        """Replaces an extension. Attributes may be added and described anew; FAILED_PRECONDITION for a change that stored data might contradict."""
+
+    @_abc_1.abstractmethod
+    def DeleteSchema(
+        self,
+        request: _directory_pb2.DeleteSchemaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.DeleteSchemaResponse, _abc.Awaitable[_directory_pb2.DeleteSchemaResponse]]:
+        """Deletes an extension; FAILED_PRECONDITION while a resource has values of it."""
+
+    @_abc_1.abstractmethod
+    def GetDiscovery(
+        self,
+        request: _directory_pb2.GetDiscoveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.GetDiscoveryResponse, _abc.Awaitable[_directory_pb2.GetDiscoveryResponse]]:
+        """What the tenant's discovery endpoints tell: for gateways."""
+
+def add_SchemaServiceServicer_to_server(servicer: SchemaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,6 +22,54 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _IdentityProvider:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdentityProviderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdentityProvider.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IDENTITY_PROVIDER_UNSPECIFIED: _IdentityProvider.ValueType  # 0
+    """Means generic in requests; never sent."""
+    IDENTITY_PROVIDER_GENERIC: _IdentityProvider.ValueType  # 1
+    """Any SCIM 2.0 client."""
+    IDENTITY_PROVIDER_OKTA: _IdentityProvider.ValueType  # 2
+    """Okta."""
+    IDENTITY_PROVIDER_ENTRA: _IdentityProvider.ValueType  # 3
+    """Microsoft Entra ID."""
+    IDENTITY_PROVIDER_ONELOGIN: _IdentityProvider.ValueType  # 4
+    """OneLogin."""
+    IDENTITY_PROVIDER_PING: _IdentityProvider.ValueType  # 5
+    """PingFederate and PingOne."""
+    IDENTITY_PROVIDER_GOOGLE: _IdentityProvider.ValueType  # 6
+    """Google Workspace."""
+    IDENTITY_PROVIDER_JUMPCLOUD: _IdentityProvider.ValueType  # 7
+    """JumpCloud."""
+    IDENTITY_PROVIDER_RIPPLING: _IdentityProvider.ValueType  # 8
+    """Rippling."""
+
+class IdentityProvider(_IdentityProvider, metaclass=_IdentityProviderEnumTypeWrapper):
+    """The identity providers that Muster has a preset for."""
+
+IDENTITY_PROVIDER_UNSPECIFIED: IdentityProvider.ValueType  # 0
+"""Means generic in requests; never sent."""
+IDENTITY_PROVIDER_GENERIC: IdentityProvider.ValueType  # 1
+"""Any SCIM 2.0 client."""
+IDENTITY_PROVIDER_OKTA: IdentityProvider.ValueType  # 2
+"""Okta."""
+IDENTITY_PROVIDER_ENTRA: IdentityProvider.ValueType  # 3
+"""Microsoft Entra ID."""
+IDENTITY_PROVIDER_ONELOGIN: IdentityProvider.ValueType  # 4
+"""OneLogin."""
+IDENTITY_PROVIDER_PING: IdentityProvider.ValueType  # 5
+"""PingFederate and PingOne."""
+IDENTITY_PROVIDER_GOOGLE: IdentityProvider.ValueType  # 6
+"""Google Workspace."""
+IDENTITY_PROVIDER_JUMPCLOUD: IdentityProvider.ValueType  # 7
+"""JumpCloud."""
+IDENTITY_PROVIDER_RIPPLING: IdentityProvider.ValueType  # 8
+"""Rippling."""
+Global___IdentityProvider: _TypeAlias = IdentityProvider  # noqa: Y015
+
 class _Scope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -99,13 +147,26 @@ class Tenant(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    IDENTITY_PROVIDER_FIELD_NUMBER: _builtins.int
+    COMPATIBILITY_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_COMPATIBILITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the server."""
     display_name: _builtins.str
     """What people call the customer, 1 to 200 characters."""
+    identity_provider: Global___IdentityProvider.ValueType
+    """Which identity provider pushes: presets the compatibility."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Creation time, UTC."""
+
+    @_builtins.property
+    def compatibility(self) -> Global___Compatibility:
+        """The switches that differ from the preset; absent ones follow it."""
+
+    @_builtins.property
+    def effective_compatibility(self) -> Global___Compatibility:
+        """All switches as they are in force. Output only."""
 
     def __init__(
         self,
@@ -113,14 +174,82 @@ class Tenant(_message.Message):
         id: _builtins.str = ...,
         display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        identity_provider: Global___IdentityProvider.ValueType = ...,
+        compatibility: Global___Compatibility | None = ...,
+        effective_compatibility: Global___Compatibility | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compatibility", b"compatibility", "create_time", b"create_time", "effective_compatibility", b"effective_compatibility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatibility", b"compatibility", "create_time", b"create_time", "display_name", b"display_name", "effective_compatibility", b"effective_compatibility", "id", b"id", "identity_provider", b"identity_provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class Compatibility(_message.Message):
+    """The few points where identity providers and RFC 7644 really conflict. Everything else is tolerant for everybody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLACE_CREATES_FIELD_NUMBER: _builtins.int
+    PUT_KEEPS_ACTIVE_FIELD_NUMBER: _builtins.int
+    PUT_KEEPS_MEMBERS_FIELD_NUMBER: _builtins.int
+    UNIQUE_GROUP_NAMES_FIELD_NUMBER: _builtins.int
+    REJECT_UNKNOWN_MEMBERS_FIELD_NUMBER: _builtins.int
+    STRICT_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    replace_creates: _builtins.bool
+    """PATCH replace through a value path that selects nothing creates the element instead of failing with noTarget (RFC 7644 section 3.5.2.3). Entra."""
+    put_keeps_active: _builtins.bool
+    """PUT without "active" keeps its value; false: it becomes true, the default of a new user."""
+    put_keeps_members: _builtins.bool
+    """PUT of a group without "members" keeps them; false: they are cleared (RFC 7644 section 3.5.1)."""
+    unique_group_names: _builtins.bool
+    """No two groups have the same displayName, in any case; the RFC allows it, Entra and OneLogin match on it."""
+    reject_unknown_members: _builtins.bool
+    """Member ids that nobody has are refused with invalidValue; false: skipped, and named in the audit trail."""
+    strict_attributes: _builtins.bool
+    """Attributes in a body that no schema has are refused with invalidSyntax; false: ignored, and named in the audit trail."""
+    def __init__(
+        self,
+        *,
+        replace_creates: _builtins.bool | None = ...,
+        put_keeps_active: _builtins.bool | None = ...,
+        put_keeps_members: _builtins.bool | None = ...,
+        unique_group_names: _builtins.bool | None = ...,
+        reject_unknown_members: _builtins.bool | None = ...,
+        strict_attributes: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_put_keeps_active", b"_put_keeps_active", "_put_keeps_members", b"_put_keeps_members", "_reject_unknown_members", b"_reject_unknown_members", "_replace_creates", b"_replace_creates", "_strict_attributes", b"_strict_attributes", "_unique_group_names", b"_unique_group_names", "put_keeps_active", b"put_keeps_active", "put_keeps_members", b"put_keeps_members", "reject_unknown_members", b"reject_unknown_members", "replace_creates", b"replace_creates", "strict_attributes", b"strict_attributes", "unique_group_names", b"unique_group_names"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_put_keeps_active", b"_put_keeps_active", "_put_keeps_members", b"_put_keeps_members", "_reject_unknown_members", b"_reject_unknown_members", "_replace_creates", b"_replace_creates", "_strict_attributes", b"_strict_attributes", "_unique_group_names", b"_unique_group_names", "put_keeps_active", b"put_keeps_active", "put_keeps_members", b"put_keeps_members", "reject_unknown_members", b"reject_unknown_members", "replace_creates", b"replace_creates", "strict_attributes", b"strict_attributes", "unique_group_names", b"unique_group_names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__put_keeps_active: _TypeAlias = _typing.Literal["put_keeps_active"]  # noqa: Y015
+    _WhichOneofArgType__put_keeps_active: _TypeAlias = _typing.Literal["_put_keeps_active", b"_put_keeps_active"]  # noqa: Y015
+    _WhichOneofReturnType__put_keeps_members: _TypeAlias = _typing.Literal["put_keeps_members"]  # noqa: Y015
+    _WhichOneofArgType__put_keeps_members: _TypeAlias = _typing.Literal["_put_keeps_members", b"_put_keeps_members"]  # noqa: Y015
+    _WhichOneofReturnType__reject_unknown_members: _TypeAlias = _typing.Literal["reject_unknown_members"]  # noqa: Y015
+    _WhichOneofArgType__reject_unknown_members: _TypeAlias = _typing.Literal["_reject_unknown_members", b"_reject_unknown_members"]  # noqa: Y015
+    _WhichOneofReturnType__replace_creates: _TypeAlias = _typing.Literal["replace_creates"]  # noqa: Y015
+    _WhichOneofArgType__replace_creates: _TypeAlias = _typing.Literal["_replace_creates", b"_replace_creates"]  # noqa: Y015
+    _WhichOneofReturnType__strict_attributes: _TypeAlias = _typing.Literal["strict_attributes"]  # noqa: Y015
+    _WhichOneofArgType__strict_attributes: _TypeAlias = _typing.Literal["_strict_attributes", b"_strict_attributes"]  # noqa: Y015
+    _WhichOneofReturnType__unique_group_names: _TypeAlias = _typing.Literal["unique_group_names"]  # noqa: Y015
+    _WhichOneofArgType__unique_group_names: _TypeAlias = _typing.Literal["_unique_group_names", b"_unique_group_names"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__put_keeps_active) -> _WhichOneofReturnType__put_keeps_active | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__put_keeps_members) -> _WhichOneofReturnType__put_keeps_members | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reject_unknown_members) -> _WhichOneofReturnType__reject_unknown_members | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replace_creates) -> _WhichOneofReturnType__replace_creates | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strict_attributes) -> _WhichOneofReturnType__strict_attributes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unique_group_names) -> _WhichOneofReturnType__unique_group_names | None: ...
+
+Global___Compatibility: _TypeAlias = Compatibility  # noqa: Y015
 
 @_typing.final
 class Token(_message.Message):
@@ -271,16 +400,20 @@ class CreateTenantRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    IDENTITY_PROVIDER_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """What people call the customer."""
+    identity_provider: Global___IdentityProvider.ValueType
+    """Which identity provider will push."""
     def __init__(
         self,
         *,
         display_name: _builtins.str = ...,
+        identity_provider: Global___IdentityProvider.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "identity_provider", b"identity_provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,6 +442,60 @@ class CreateTenantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateTenantResponse: _TypeAlias = CreateTenantResponse  # noqa: Y015
+
+@_typing.final
+class UpdateTenantRequest(_message.Message):
+    """Request of UpdateTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """The tenant; its id says which."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """display_name, identity_provider, compatibility, or a field below compatibility such as "compatibility.replace_creates"; must name at least one."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTenantRequest: _TypeAlias = UpdateTenantRequest  # noqa: Y015
+
+@_typing.final
+class UpdateTenantResponse(_message.Message):
+    """Response of UpdateTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateTenantResponse: _TypeAlias = UpdateTenantResponse  # noqa: Y015
 
 @_typing.final
 class GetTenantRequest(_message.Message):

@@ -50,6 +50,11 @@ class TenantServiceStub:
                 request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ListTenantsRequest.SerializeToString,
                 response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ListTenantsResponse.FromString,
                 _registered_method=True)
+        self.UpdateTenant = channel.unary_unary(
+                '/muster.tenancy.v1.TenantService/UpdateTenant',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer:
@@ -77,6 +82,13 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateTenant(self, request, context):
+        """Changes a tenant's name, identity provider and compatibility; in force at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.ListTenants,
                     request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ListTenantsRequest.FromString,
                     response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'UpdateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTenant,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class TenantService:
             '/muster.tenancy.v1.TenantService/ListTenants',
             protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ListTenantsRequest.SerializeToString,
             protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TenantService/UpdateTenant',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class TenantServiceStub:
     """Reads one tenant; NOT_FOUND if there is none."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.ListTenantsRequest, _tenancy_pb2.ListTenantsResponse]
     """Lists tenants in order of creation."""
+    UpdateTenant: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.UpdateTenantRequest, _tenancy_pb2.UpdateTenantResponse]
+    """Changes a tenant's name, identity provider and compatibility; in force at once."""
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -51,6 +53,8 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Reads one tenant; NOT_FOUND if there is none."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.ListTenantsRequest, _tenancy_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists tenants in order of creation."""
+    UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.UpdateTenantRequest, _tenancy_pb2.UpdateTenantResponse]  # type: ignore[assignment]
+    """Changes a tenant's name, identity provider and compatibility; in force at once."""
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates and lists tenants."""
@@ -78,6 +82,14 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenancy_pb2.ListTenantsResponse, _abc.Awaitable[_tenancy_pb2.ListTenantsResponse]]:
         """Lists tenants in order of creation."""
+
+    @_abc_1.abstractmethod
+    def UpdateTenant(
+        self,
+        request: _tenancy_pb2.UpdateTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.UpdateTenantResponse, _abc.Awaitable[_tenancy_pb2.UpdateTenantResponse]]:
+        """Changes a tenant's name, identity provider and compatibility; in force at once."""
 
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
