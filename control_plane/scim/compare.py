@@ -1,11 +1,14 @@
 """Operator rules by type (RFC 7644 table 3, RFC 7643 section 2.3): one stored value against one literal.
 
-Shared by the evaluator here and by the tests of the SQL compiler, so that both mean the same.
+Shared by the evaluator and the SQL compiler, which asks here whether a comparison can be made at all. A value whose
+JSON type is not the attribute's (its schema was deleted and defined anew) compares false to everything, also by ``ne``.
 """
 
 import operator as op
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from control_plane.scim import quirks
 from control_plane.scim.errors import InvalidFilter
@@ -26,6 +29,15 @@ _TEXT: Mapping[Operator, Callable[[str, str], bool]] = {
     Operator.EW: str.endswith,
 }
 _EQUALITY = (Operator.EQ, Operator.NE)
+# xsd:dateTime (RFC 7643 section 2.3.5), without the hour 24. What is no day of the calendar is left to the parser, also
+# in the database, which uses both patterns as they are.
+DATE_TIME = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?"
+    r"(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?"
+)
+BEYOND_MICROSECONDS = r"(\.[0-9]{6})[0-9]+"
+_DATE_TIME = re.compile(DATE_TIME)
+_BEYOND_MICROSECONDS = re.compile(BEYOND_MICROSECONDS)
 
 
 def fold(text: str) -> str:
@@ -34,14 +46,22 @@ def fold(text: str) -> str:
 
 
 def parse_date_time(text: str) -> datetime | None:
-    """Return the moment that an xsd:dateTime spells, or None if it spells none. Without an offset it is UTC."""
-    if "T" not in text:
+    """Return the moment that an xsd:dateTime spells, or None if it spells none. Without an offset it is UTC.
+
+    Digits beyond the microsecond are cut.
+    """
+    if _DATE_TIME.fullmatch(text) is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(_BEYOND_MICROSECONDS.sub(r"\1", text))
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def number(value: float) -> Decimal:
+    """Return the decimal number that ``value`` is written as: 0.1 is one tenth, here as in the database."""
+    return Decimal(repr(value))
 
 
 def holds(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
@@ -67,13 +87,15 @@ def _boolean(attribute: Attribute, stored: object, operator: Operator, wanted: L
     value = quirks.boolean(wanted)
     if value is None or operator not in _EQUALITY:
         raise InvalidFilter(f"{attribute.name} is a boolean: it can only be compared by eq or ne with true or false")
-    return _ORDER[operator](stored, value)
+    return isinstance(stored, bool) and _ORDER[operator](stored, value)
 
 
 def _number(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:
     if isinstance(wanted, bool) or not isinstance(wanted, int | float) or operator not in _ORDER:
         raise InvalidFilter(f"{attribute.name} is a number: compare it with one, by eq, ne, gt, ge, lt or le")
-    return isinstance(stored, int | float) and _ORDER[operator](stored, wanted)
+    if isinstance(stored, bool) or not isinstance(stored, int | float):
+        return False
+    return _ORDER[operator](number(stored), number(wanted))
 
 
 def _date_time(attribute: Attribute, stored: object, operator: Operator, wanted: Literal) -> bool:

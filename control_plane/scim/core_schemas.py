@@ -215,7 +215,7 @@ _PLURAL = (
         _label(", e.g., 'work' or 'home'", "work", "home", "other"),
         _primary(", e.g., the preferred address"),
     ),
-    # Read from the memberships once they are worth their cost; until then readOnly and not advertised.
+    # Read from the memberships, never written here.
     Attribute(
         "groups",
         AttributeType.COMPLEX,
@@ -225,11 +225,25 @@ _PLURAL = (
         mutability=Mutability.READ_ONLY,
         sub_attributes=(
             _read_only("value", "The identifier of the User's group."),
-            _read_only("$ref", "The URI of the corresponding 'Group' resource.", AttributeType.REFERENCE),
-            _read_only("display", "A human-readable name, primarily used for display purposes."),
-            _read_only("type", f"{_LABEL}, e.g., 'direct' or 'indirect'."),
+            Attribute(
+                "$ref",
+                AttributeType.REFERENCE,
+                "The URI of the corresponding 'Group' resource to which the user belongs.",
+                mutability=Mutability.READ_ONLY,
+                reference_types=("Group",),
+            ),
+            Attribute(
+                "display",
+                description="A human-readable name, primarily used for display purposes.  READ-ONLY.",
+                mutability=Mutability.READ_ONLY,
+            ),
+            Attribute(
+                "type",
+                description=f"{_LABEL}, e.g., 'direct' or 'indirect'.",
+                canonical_values=("direct", "indirect"),
+                mutability=Mutability.READ_ONLY,
+            ),
         ),
-        advertised=False,
     ),
     _plural(
         "entitlements",

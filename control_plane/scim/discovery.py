@@ -1,22 +1,37 @@
 """The bodies of /ServiceProviderConfig, /ResourceTypes and /Schemas (RFC 7644 section 4, RFC 7643 sections 5 to 7).
 
 What is advertised is what is built: clients fill in every attribute that /Schemas shows. ``base`` is the absolute URL
-before "/Users", without a slash at its end.
+before "/Users", without a slash at its end; ``registry`` has the tenant's schemas.
 """
 
 from typing import Any
 
+from control_plane.scim import limits
 from control_plane.scim.errors import ResourceNotFound
 from control_plane.scim.messages import list_response
-from control_plane.scim.registry import SchemaRegistry, default_registry
-from control_plane.scim.schema import Attribute, AttributeType, ResourceType, Schema
+from control_plane.scim.registry import SchemaRegistry
+from control_plane.scim.schema import ResourceType, Schema
+from control_plane.scim.schema_definition import attribute_to_json
 
-MAX_RESULTS = 200
+SERVICE_PROVIDER_CONFIG, RESOURCE_TYPES, SCHEMAS = "ServiceProviderConfig", "ResourceTypes", "Schemas"
 
 _CONFIG_URN = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"
 _RESOURCE_TYPE_URN = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
 _SCHEMA_URN = "urn:ietf:params:scim:schemas:core:2.0:Schema"
-_CASED = (AttributeType.STRING, AttributeType.REFERENCE, AttributeType.BINARY)
+
+
+def body(kind: str, wanted: str, base: str, registry: SchemaRegistry) -> dict[str, Any]:
+    """Return what a GET of ``/<kind>`` or ``/<kind>/<wanted>`` answers; ``wanted`` is empty for the list.
+
+    ResourceNotFound if there is no such kind, resource type (by name) or schema (by URN, in any case).
+    """
+    if kind == SERVICE_PROVIDER_CONFIG and not wanted:
+        return service_provider_config(base)
+    if kind == RESOURCE_TYPES:
+        return _resource_types(wanted, base, registry)
+    if kind == SCHEMAS:
+        return _schemas(wanted, base, registry)
+    raise ResourceNotFound(f"there is no /{kind[:100]}{'/' if wanted else ''}{wanted[:200]}")
 
 
 def service_provider_config(base: str) -> dict[str, Any]:
@@ -24,12 +39,24 @@ def service_provider_config(base: str) -> dict[str, Any]:
     return {
         "schemas": [_CONFIG_URN],
         "patch": {"supported": True},
-        # The limits are required even where bulk is not supported; authentik falls over without them.
-        "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
-        "filter": {"supported": True, "maxResults": MAX_RESULTS},
+        "bulk": {
+            "supported": True,
+            "maxOperations": limits.MAX_BULK_OPERATIONS,
+            "maxPayloadSize": limits.MAX_BULK_BYTES,
+        },
+        "filter": {"supported": True, "maxResults": limits.MAX_RESULTS},
         "changePassword": {"supported": False},
-        "sort": {"supported": False},
-        "etag": {"supported": False},
+        "sort": {"supported": True},
+        "etag": {"supported": True},
+        # RFC 9865 section 4.
+        "pagination": {
+            "cursor": True,
+            "index": True,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": limits.DEFAULT_COUNT,
+            "maxPageSize": limits.MAX_RESULTS,
+            "cursorTimeout": limits.CURSOR_TIMEOUT_S,
+        },
         "authenticationSchemes": [
             {
                 "type": "oauthbearertoken",
@@ -43,30 +70,21 @@ def service_provider_config(base: str) -> dict[str, Any]:
     }
 
 
-def resource_types_body(base: str, registry: SchemaRegistry | None = None) -> dict[str, Any]:
-    """Return the list of resource types."""
-    kinds = (registry or default_registry()).resource_types
-    return _list([_resource_type(kind, base) for kind in kinds])
-
-
-def resource_type_body(name: str, base: str, registry: SchemaRegistry | None = None) -> dict[str, Any]:
-    """Return one resource type; ResourceNotFound if there is none of that name."""
-    for kind in (registry or default_registry()).resource_types:
-        if kind.name == name:
+def _resource_types(wanted: str, base: str, registry: SchemaRegistry) -> dict[str, Any]:
+    if not wanted:
+        return _list([_resource_type(kind, base) for kind in registry.resource_types])
+    for kind in registry.resource_types:
+        if kind.name == wanted:
             return _resource_type(kind, base)
-    raise ResourceNotFound(f"there is no resource type {name[:200]}")
+    raise ResourceNotFound(f"there is no resource type {wanted[:200]}")
 
 
-def schemas_body(base: str, registry: SchemaRegistry | None = None) -> dict[str, Any]:
-    """Return the list of schemas."""
-    return _list([_schema(schema, base) for schema in (registry or default_registry()).schemas])
-
-
-def schema_body(urn: str, base: str, registry: SchemaRegistry | None = None) -> dict[str, Any]:
-    """Return one schema; ResourceNotFound if there is none of that URN."""
-    schema = (registry or default_registry()).schema(urn)
+def _schemas(wanted: str, base: str, registry: SchemaRegistry) -> dict[str, Any]:
+    if not wanted:
+        return _list([_schema(schema, base) for schema in registry.schemas])
+    schema = registry.schema(wanted)
     if schema is None:
-        raise ResourceNotFound(f"there is no schema {urn[:200]}")
+        raise ResourceNotFound(f"there is no schema {wanted[:200]}")
     return _schema(schema, base)
 
 
@@ -76,7 +94,7 @@ def _list(resources: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _resource_type(kind: ResourceType, base: str) -> dict[str, Any]:
-    body: dict[str, Any] = {
+    found: dict[str, Any] = {
         "schemas": [_RESOURCE_TYPE_URN],
         "id": kind.name,
         "name": kind.name,
@@ -86,8 +104,8 @@ def _resource_type(kind: ResourceType, base: str) -> dict[str, Any]:
         "meta": {"resourceType": "ResourceType", "location": f"{base}/ResourceTypes/{kind.name}"},
     }
     if kind.extensions:
-        body["schemaExtensions"] = [{"schema": urn, "required": False} for urn in kind.extensions]
-    return body
+        found["schemaExtensions"] = [{"schema": urn, "required": False} for urn in kind.extensions]
+    return found
 
 
 def _schema(schema: Schema, base: str) -> dict[str, Any]:
@@ -96,29 +114,6 @@ def _schema(schema: Schema, base: str) -> dict[str, Any]:
         "id": schema.id,
         "name": schema.name,
         "description": schema.description,
-        "attributes": [_attribute(attribute) for attribute in schema.attributes if attribute.advertised],
+        "attributes": [attribute_to_json(attribute) for attribute in schema.attributes if attribute.advertised],
         "meta": {"resourceType": "Schema", "location": f"{base}/Schemas/{schema.id}"},
     }
-
-
-def _attribute(attribute: Attribute) -> dict[str, Any]:
-    """Return the characteristics that mean something for the type. Never an empty list: clients take it literally."""
-    body: dict[str, Any] = {
-        "name": attribute.name,
-        "type": attribute.type.value,
-        "multiValued": attribute.multi_valued,
-        "description": attribute.description,
-        "required": attribute.required,
-        "mutability": attribute.mutability.value,
-        "returned": attribute.returned.value,
-        "uniqueness": attribute.uniqueness.value,
-    }
-    if attribute.type in _CASED:
-        body["caseExact"] = attribute.case_exact
-    if attribute.canonical_values:
-        body["canonicalValues"] = list(attribute.canonical_values)
-    if attribute.reference_types:
-        body["referenceTypes"] = list(attribute.reference_types)
-    if attribute.sub_attributes:
-        body["subAttributes"] = [_attribute(sub) for sub in attribute.sub_attributes]
-    return body

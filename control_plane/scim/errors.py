@@ -70,6 +70,24 @@ class InvalidValue(ScimError):
     status, scim_type = 400, "invalidValue"
 
 
+class InvalidCursor(ScimError):
+    """The cursor was not made by this server for this tenant and query (RFC 9865 section 2.1)."""
+
+    status, scim_type = 400, "invalidCursor"
+
+
+class ExpiredCursor(ScimError):
+    """The cursor is older than the advertised cursorTimeout (RFC 9865 section 2.1)."""
+
+    status, scim_type = 400, "expiredCursor"
+
+
+class InvalidCount(ScimError):
+    """The count of a page by cursor is no number (RFC 9865 section 2.1)."""
+
+    status, scim_type = 400, "invalidCount"
+
+
 class InvalidVers(ScimError):
     """The SCIM protocol version is not supported."""
 
@@ -158,6 +176,9 @@ _CLASSES: tuple[type[ScimError], ...] = (
     InvalidPath,
     NoTarget,
     InvalidValue,
+    InvalidCursor,
+    ExpiredCursor,
+    InvalidCount,
     InvalidVers,
     Sensitive,
     Unauthorized,

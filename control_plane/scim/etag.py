@@ -1,4 +1,7 @@
-"""Entity tags of resources, and If-Match (RFC 7644 section 3.14, RFC 9110 section 13.1.1)."""
+"""Entity tags of resources: If-Match and If-None-Match (RFC 7644 section 3.14, RFC 9110 section 13.1).
+
+Tags are compared weakly, in If-Match too: RFC 7644's own examples send the weak ``meta.version`` there.
+"""
 
 import re
 
@@ -7,13 +10,25 @@ from control_plane.scim.errors import PreconditionFailed
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-def require_match(if_match: str, version: int) -> None:
-    """Raise PreconditionFailed unless ``if_match`` is empty, ``*``, or names ``version`` in its list of tags.
+def check(version: int, if_match: str, if_none_match: str) -> None:
+    """Raise PreconditionFailed unless a write of the resource at ``version`` may go on.
 
-    Tags are compared weakly: RFC 7644's own examples send the weak ``meta.version`` in If-Match.
+    Both are header values; empty is no precondition. ``if_match`` must name the version in its list of tags, or be
+    ``*``; ``if_none_match`` must not.
     """
-    given = if_match.strip()
-    if not given or given == "*":
-        return
-    if str(version) not in _TAG.findall(given):
-        raise PreconditionFailed(f'the resource is at version W/"{version}", not at {given}')
+    if if_match.strip() and not _names(if_match, version):
+        raise PreconditionFailed(f'the resource is at version W/"{version}", not at {if_match.strip()[:200]}')
+    if _names(if_none_match, version):
+        raise PreconditionFailed(f'the resource is at version W/"{version}", which If-None-Match excludes')
+
+
+def is_current(if_none_match: str, version: int) -> bool:
+    """Whether a read can be answered by 304: the client has ``version`` already."""
+    return _names(if_none_match, version)
+
+
+def _names(header: str, version: int) -> bool:
+    """Whether a list of tags names ``version``, or has a ``*``. A malformed list names nothing."""
+    tags = _TAG.findall(header)
+    others = {item.strip() for item in _TAG.sub("", header).split(",")} - {""}
+    return others <= {"*"} and (bool(others) or str(version) in tags)

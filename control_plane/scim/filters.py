@@ -86,7 +86,7 @@ Filter = Compare | Present | Not | And | Or | ValuePath
 
 @dataclass(frozen=True, slots=True)
 class Equality:
-    """``attribute eq value`` on one of the attributes that lists can be asked for."""
+    """``attribute eq value`` on one of the attributes that have an index of their own: most of what IdPs ask."""
 
     attribute: str
     value: str
@@ -126,21 +126,15 @@ def write_filter(node: Filter) -> str:
             assert_never(node)
 
 
-def equality(node: Filter, resource_type_name: str, registry: SchemaRegistry) -> Equality:
-    """Return ``node`` as the one look-up that lists support so far; InvalidFilter says what is not supported yet."""
-    if not isinstance(node, Compare) or node.operator is not Operator.EQ:
-        raise InvalidFilter('this filter is not supported yet: so far only <attribute> eq "<value>" is')
+def equality(node: Filter, resource_type_name: str, registry: SchemaRegistry) -> Equality | None:
+    """Return ``node`` as the look-up that needs no compiling, or None if it is anything else."""
+    if not isinstance(node, Compare) or node.operator is not Operator.EQ or not isinstance(node.value, str):
+        return None
     target = registry.resolve(resource_type_name, node.path)
-    if target is None:
-        raise InvalidFilter(f"a {resource_type_name} has no attribute {node.path}")
+    if target is None or target.extension is not None or target.sub is not None:
+        return None
     name = target.attribute.name
-    if target.extension is not None or target.sub is not None or name not in LOOKUP_ATTRIBUTES:
-        raise InvalidFilter(
-            f"filtering by {node.path} is not supported yet: so far only by {', '.join(LOOKUP_ATTRIBUTES)}"
-        )
-    if not isinstance(node.value, str):
-        raise InvalidFilter(f'{name} is a string: compare it with one, as in {name} eq "..."')
-    return Equality(name, node.value)
+    return Equality(name, node.value) if name in LOOKUP_ATTRIBUTES else None
 
 
 class _Parser:

@@ -22,11 +22,11 @@ MAX_KEYS = 50_000
 MAX_NUMBER = 2**63
 
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
+def parse_object(text: str | bytes, *, max_keys: int = MAX_KEYS) -> dict[str, Any]:
     """Return the one JSON object that ``text`` is; InvalidSyntax says what else it is.
 
     Refused besides broken JSON: another type than an object, a key twice in one object, more than MAX_DEPTH levels or
-    MAX_KEYS keys, a number of 2^63 or more in either direction, NUL in a string.
+    ``max_keys`` keys, a number of 2^63 or more in either direction, NUL in a string.
     """
     raw = _to_bytes(text)
     try:
@@ -35,7 +35,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         raise InvalidSyntax(f"the body is not valid JSON: {err}") from None
     if not isinstance(tree, dict):
         raise InvalidSyntax("the body must be one JSON object")
-    _check_tree(tree)
+    _check_tree(tree, max_keys)
     _check_duplicates(raw, tree)
     # A NUL can only come as an escape, and only then is the search worth its time.
     if b"\\u0000" in raw and _has_nul(tree):
@@ -52,7 +52,7 @@ def _to_bytes(text: str | bytes) -> bytes:
         raise InvalidSyntax("the body is not valid JSON: it holds half of a surrogate pair") from None
 
 
-def _check_tree(root: dict[str, Any]) -> None:
+def _check_tree(root: dict[str, Any], max_keys: int) -> None:
     """Walk level by level, without recursion, and hold the limits on depth, keys and numbers."""
     level: list[Any] = [root]
     depth = keys = 0
@@ -75,8 +75,8 @@ def _check_tree(root: dict[str, Any]) -> None:
                 elif kind in (int, float) and not -MAX_NUMBER < value < MAX_NUMBER:
                     raise InvalidSyntax("the body holds a number outside the signed 64-bit range")
         level = below
-    if keys > MAX_KEYS:
-        raise InvalidSyntax(f"the body has more than {MAX_KEYS} keys")
+    if keys > max_keys:
+        raise InvalidSyntax(f"the body has more than {max_keys} keys")
 
 
 def _check_duplicates(raw: bytes, tree: dict[str, Any]) -> None:
@@ -84,18 +84,19 @@ def _check_duplicates(raw: bytes, tree: dict[str, Any]) -> None:
     if countable and raw.count(b":") == orjson.dumps(tree).count(b":"):
         return
     try:
-        json.loads(raw, object_pairs_hook=_unique)
+        # Numbers stay text: in a value that a second key replaced they were never looked at, and int() has limits.
+        json.loads(raw, object_pairs_hook=_unique, parse_int=str, parse_float=str)
     except RecursionError:
         # The tree is at most MAX_DEPTH deep, so this depth is in a value that a second key replaced.
         raise InvalidSyntax("a key stands twice in one object") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise InvalidSyntax(f"the key {twice[:100]!r} stands twice in one object")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InvalidSyntax(f"the key {name[:100]!r} stands twice in one object")
+        found[name] = value
     return found
 
 

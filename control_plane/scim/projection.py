@@ -1,23 +1,24 @@
-"""``attributes`` and ``excludedAttributes`` (RFC 7644 sections 3.4.2.5 and 3.9): what of a resource is returned.
+"""What of a resource is returned: by the request, and by what the schema says of each attribute.
 
-Compiled once per request, applied to each resource of the answer. "schemas" and "id" always stay.
+``attributes`` and ``excludedAttributes`` are RFC 7644 sections 3.4.2.5 and 3.9, ``returned`` is RFC 7643 section 7.
+Compiled once per request and type, applied to each resource of the answer.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from control_plane.scim.attribute_path import parse_attribute_path
 from control_plane.scim.errors import InvalidValue
-from control_plane.scim.registry import MEMBERS, ResourceModel, SchemaRegistry, default_registry
-from control_plane.scim.schema import Document
+from control_plane.scim.registry import GROUPS, MEMBERS, Keys, ResourceModel, SchemaRegistry
+from control_plane.scim.schema import Document, Returned
 
 # As it comes: the text of the query parameter, or the list of a /.search body; None or empty is "not given".
 Names = str | Sequence[str] | None
 
-_ALWAYS = ("schemas", "id")
-_SELECTION = re.compile(r"\[[^\]]*\]")
+# Without brackets inside, so that a row of opening ones is not read to its end from each of them.
+_SELECTION = re.compile(r"\[[^\[\]]*\]")
 
 
 # The named paths: a name leads to its named sub-attributes, or to None for "all of it".
@@ -26,17 +27,28 @@ Tree = dict[str, "Tree | None"]
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What to keep (``only``) or what to leave out (``without``); at most one is set, neither keeps everything."""
+    """What to keep (``only``; None keeps everything), and what of that to leave out (``without``).
+
+    ``wants_members`` and ``wants_groups`` say whether the answer has these at all, so that they are not read for
+    nothing: Entra asks with ``excludedAttributes=members`` for exactly that reason.
+    """
 
     only: Tree | None = None
     without: Tree | None = None
+    wants_members: bool = False
+    wants_groups: bool = False
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether resources are returned as they are."""
+        return self.only is None and self.without is None
 
     def apply(self, resource: Document) -> Document:
-        """Return the part of ``resource`` that was asked for; ``resource`` is not changed."""
+        """Return the part of ``resource`` that is to be returned; ``resource`` is not changed."""
         if self.only is not None:
-            return _keep(resource, self.only)
+            resource = _keep(resource, self.only)
         if self.without is not None:
-            return _drop(resource, self.without)
+            resource = _drop(resource, self.without)
         return resource
 
 
@@ -46,15 +58,28 @@ def compile_projection(
     """Return the projection that a request asks for; InvalidValue if it gives both parameters.
 
     Unknown names are ignored. ``emails[type eq "work"]``, which Microsoft's collection sends and the RFC does not know,
-    is read as ``emails``.
+    is read as ``emails``. The URN of an extension is all of it, except what must be named itself (returned "request").
     """
     wanted, unwanted = _given(attributes, excluded)
     model = registry.model(resource_type_name)
-    if wanted is not None:
-        return Projection(only=dict.fromkeys(_ALWAYS) | _tree(wanted, model))
-    if unwanted is not None:
-        return Projection(without={k: v for k, v in _tree(unwanted, model).items() if k not in _ALWAYS})
-    return Projection()
+    named = {keys for name in wanted for keys in _key_paths(name, model)}
+    # What is named, and what a named part belongs to.
+    asked = {keys[:length] for keys in named for length in range(1, len(keys) + 1)}
+    hidden = [keys for keys, returned in model.returned.items() if _is_hidden(keys, returned, asked)]
+    only = None
+    if wanted:
+        always = [keys for keys, returned in model.returned.items() if returned is Returned.ALWAYS]
+        only = _tree(named)
+        for keys in always:
+            _keep_always(only, keys, model)
+    dropped = [keys for name in unwanted for path in _key_paths(name, model) for keys in _without_always(path, model)]
+    without = _tree([*hidden, *dropped]) or None
+    return Projection(
+        only,
+        without,
+        wants_members=model.has_members and _has(MEMBERS, only, without),
+        wants_groups=GROUPS in model.attributes and _has(GROUPS, only, without),
+    )
 
 
 def project(
@@ -64,50 +89,21 @@ def project(
     return compile_projection(resource_type_name, attributes, excluded, registry).apply(resource)
 
 
-def wants_members(attributes: Names, excluded: Names) -> bool:
-    """Whether the answer for a group has its members, so that they need not be read if not.
-
-    Entra asks with ``excludedAttributes=members`` for exactly that reason. InvalidValue as above.
-    """
-    projection = compile_projection("Group", attributes, excluded, default_registry())
-    if projection.only is not None:
-        return MEMBERS in projection.only
-    without = projection.without or {}
-    # Members without some sub-attribute are still members.
-    return MEMBERS not in without or without[MEMBERS] is not None
-
-
-def _given(attributes: Names, excluded: Names) -> tuple[list[str] | None, list[str] | None]:
+def _given(attributes: Names, excluded: Names) -> tuple[list[str], list[str]]:
     wanted, unwanted = _split(attributes), _split(excluded)
     if wanted and unwanted:
         raise InvalidValue("attributes and excludedAttributes cannot be given together")
-    return wanted or None, unwanted or None
+    return wanted, unwanted
 
 
 def _split(names: Names) -> list[str]:
-    text = ",".join(names) if names is not None and not isinstance(names, str) else names or ""
-    return [name for part in _SELECTION.sub("", text).split(",") if (name := part.strip())]
+    if not names:
+        return []
+    text = names if isinstance(names, str) else ",".join(names)
+    return list(dict.fromkeys(name for part in _SELECTION.sub("", text).split(",") if (name := part.strip())))
 
 
-def _tree(names: list[str], model: ResourceModel) -> Tree:
-    root: Tree = {}
-    for name in names:
-        for keys in _key_paths(name, model):
-            _insert(root, keys)
-    return root
-
-
-def _insert(root: Tree, keys: tuple[str, ...]) -> None:
-    node = root
-    for key in keys[:-1]:
-        below = node.setdefault(key, {})
-        if below is None:
-            return
-        node = below
-    node[keys[-1]] = None
-
-
-def _key_paths(name: str, model: ResourceModel) -> list[tuple[str, ...]]:
+def _key_paths(name: str, model: ResourceModel) -> list[Keys]:
     """Return the sequences of keys in a resource that ``name`` stands for; none if nobody knows it."""
     schema = model.schema_of(name)
     if schema is model.core:
@@ -120,6 +116,66 @@ def _key_paths(name: str, model: ResourceModel) -> list[tuple[str, ...]]:
         return []
     keys = (target.extension, target.attribute.name, target.sub.name if target.sub else None)
     return [tuple(key for key in keys if key is not None)]
+
+
+def _is_hidden(keys: Keys, returned: Returned, asked: set[Keys]) -> bool:
+    """Whether an attribute stays out of the answer: "never", or "request" and neither it nor a part of it is named."""
+    if returned is Returned.REQUEST:
+        return keys not in asked
+    return returned is Returned.NEVER
+
+
+def _keep_always(only: Tree, keys: Keys, model: ResourceModel) -> None:
+    """Add what is always returned to what is kept. A sub-attribute is part of its parent, if that is kept."""
+    is_sub = len(keys) - (keys[0] in model.extension_attributes) == 2
+    node: Tree | None = only
+    for key in keys[:-1] if is_sub else ():
+        node = node.get(key, {}) if node is not None else None
+    if node is None or (is_sub and not node):
+        return
+    _insert(only, keys)
+
+
+def _without_always(keys: Keys, model: ResourceModel) -> list[Keys]:
+    """Return what excluding ``keys`` excludes: everything below that is not always returned."""
+    if model.returned.get(keys) is Returned.ALWAYS:
+        return []
+    if len(keys) > 1 or keys[0] not in model.extension_attributes:
+        # An attribute that goes takes its sub-attributes along.
+        return [keys]
+    below = {path for path, returned in model.returned.items() if returned is Returned.ALWAYS and _is_below(path, keys)}
+    if not below:
+        return [keys]
+    urn = keys[0]
+    names = {attribute.name for attribute in model.extension_attributes[urn].values()}
+    return [(urn, name) for name in sorted(names) if (urn, name) not in below]
+
+
+def _is_below(keys: Keys, above: Keys) -> bool:
+    return len(keys) > len(above) and keys[: len(above)] == above
+
+
+def _tree(paths: Iterable[Keys]) -> Tree:
+    root: Tree = {}
+    for keys in paths:
+        _insert(root, keys)
+    return root
+
+
+def _insert(root: Tree, keys: Keys) -> None:
+    node = root
+    for key in keys[:-1]:
+        below = node.setdefault(key, {})
+        if below is None:
+            return
+        node = below
+    node[keys[-1]] = None
+
+
+def _has(name: str, only: Tree | None, without: Tree | None) -> bool:
+    """Whether a top-level attribute is part of the answer. Without some sub-attribute, it still is."""
+    is_kept = only is None or name in only
+    return is_kept and (without is None or without.get(name, {}) is not None)
 
 
 def _keep(value: Document, tree: Tree) -> Document:

@@ -64,3 +64,12 @@ def lists_elements(value: object) -> bool:
     of nothing: it must never be read as "everybody".
     """
     return value is not None
+
+
+def single(value: object) -> object:
+    """Return the one element that a list of one holds, else ``value``: for a path that selects elements.
+
+    The RFC's value there is an object (section 3.5.2.3); serializers that know only lists for multi-valued attributes
+    send a list of it, as Entra does for ``manager`` (Captain-P-Goldfish/SCIM-SDK, ComplexSimpleValue).
+    """
+    return value[0] if isinstance(value, list) and len(value) == 1 else value

@@ -1,14 +1,29 @@
-"""The schema registry: a deployment's schemas and resource types, and the look-up of attributes by path."""
+"""The schema registry: a tenant's schemas and resource types, and the look-up of attributes by path."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from control_plane.scim.attribute_path import AttributePath
 from control_plane.scim.core_schemas import COMMON_ATTRIBUTES, DEFAULT_RESOURCE_TYPES, DEFAULT_SCHEMAS
 from control_plane.scim.quirks import CORE_URN_ALIASES, EXTENSION_URN_ALIASES
-from control_plane.scim.schema import Attribute, Document, ResourceType, Schema, index_by_name
+from control_plane.scim.schema import (
+    Attribute,
+    Document,
+    Mutability,
+    ResourceType,
+    Returned,
+    Schema,
+    Uniqueness,
+    index_by_name,
+)
+from control_plane.scim.schema_definition import Extension
 
 MEMBERS = "members"
+GROUPS = "groups"
+
+# The keys that lead to a value in a resource: of the extension, the attribute, the sub-attribute.
+Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +44,9 @@ class Target:
 class ResourceModel:
     """One resource type with its schemas, indexed. All indexes hold names as written and in lower case.
 
-    ``attributes`` are the common and the core ones; ``document_attributes`` are these without members.
+    ``attributes`` are the common and the core ones; ``document_attributes`` are these without members. ``returned`` has
+    what is not returned by default, ``immutable`` what keeps its value, ``unique`` what an extension (by its URN)
+    declares unique, ``required_parts`` what must be there if what it is part of is: an extension, a complex value.
     """
 
     type: ResourceType
@@ -39,6 +56,10 @@ class ResourceModel:
     document_attributes: Mapping[str, Attribute] = field(init=False, repr=False)
     extension_attributes: Mapping[str, Mapping[str, Attribute]] = field(init=False, repr=False)
     required: tuple[Attribute, ...] = field(init=False, repr=False)
+    required_parts: tuple[Keys, ...] = field(init=False, repr=False)
+    returned: Mapping[Keys, Returned] = field(init=False, repr=False)
+    immutable: tuple[Keys, ...] = field(init=False, repr=False)
+    unique: tuple[tuple[str, Attribute], ...] = field(init=False, repr=False)
     _urns: Mapping[str, Schema] = field(init=False, repr=False)
     _unprefixed: Mapping[str, Target] = field(init=False, repr=False)
 
@@ -50,6 +71,16 @@ class ResourceModel:
         indexes = {schema.id: index_by_name(schema.attributes) for schema in self.extensions}
         object.__setattr__(self, "extension_attributes", indexes)
         object.__setattr__(self, "required", tuple(a for a in self.core.attributes if a.required))
+        parts = tuple(keys for keys, a in self._walk() if a.required and len(keys) > 1)
+        object.__setattr__(self, "required_parts", parts)
+        # What is writeOnly is never stored, so that nothing of it can be returned.
+        special = {keys: a.returned for keys, a in self._walk() if a.mutability is not Mutability.WRITE_ONLY}
+        unusual = {keys: returned for keys, returned in special.items() if returned is not Returned.DEFAULT}
+        object.__setattr__(self, "returned", unusual)
+        immutable = tuple(keys for keys, a in self._walk() if a.mutability is Mutability.IMMUTABLE)
+        object.__setattr__(self, "immutable", tuple(keys for keys in immutable if keys[0] != MEMBERS))
+        unique = [(s.id, a) for s in self.extensions for a in s.attributes if a.uniqueness is Uniqueness.SERVER]
+        object.__setattr__(self, "unique", tuple(unique))
         object.__setattr__(self, "_urns", self._index_urns())
         object.__setattr__(self, "_unprefixed", self._index_unprefixed())
 
@@ -86,6 +117,22 @@ class ResourceModel:
         """Return the canonical "schemas" of ``document``: the core first, then each extension that has values."""
         return [self.core.id, *(schema.id for schema in self.extensions if document.get(schema.id))]
 
+    def spell(self, keys: Keys) -> str:
+        """Return the path that leads to ``keys``, for messages."""
+        if keys[0] in self.extension_attributes:
+            return ":".join((keys[0], ".".join(keys[1:]))) if keys[1:] else keys[0]
+        return ".".join(keys)
+
+    def _walk(self) -> Iterator[tuple[Keys, Attribute]]:
+        """Yield every attribute and sub-attribute under its keys."""
+        holders: list[tuple[Keys, Sequence[Attribute]]] = [((), COMMON_ATTRIBUTES + self.core.attributes)]
+        holders += [((schema.id,), schema.attributes) for schema in self.extensions]
+        for holder, attributes in holders:
+            for attribute in attributes:
+                keys = (*holder, attribute.name)
+                yield keys, attribute
+                yield from (((*keys, sub.name), sub) for sub in attribute.sub_attributes)
+
     def _qualified(self, urn: str, name: str) -> Target | None:
         schema = self.schema_of(urn)
         if schema is None:
@@ -101,15 +148,23 @@ class ResourceModel:
         return {urn.lower(): schema for urn, schema in urns.items()} | urns
 
     def _index_unprefixed(self) -> dict[str, Target]:
+        """The resource's own names win, then those of the standard extensions, then those that one extension has.
+
+        So a tenant's extension never changes what a bare name has meant before.
+        """
         found: dict[str, Target] = {}
-        names = [name for index in self.extension_attributes.values() for name in index]
-        for urn, index in self.extension_attributes.items():
-            found |= {name: Target(urn, attribute) for name, attribute in index.items() if names.count(name) == 1}
+        names = Counter(name for index in self.extension_attributes.values() for name in index)
+        standard = [schema.id for schema in DEFAULT_SCHEMAS]
+        # The standard ones last, so that they win.
+        for urn in sorted(self.extension_attributes, key=lambda urn: urn in standard):
+            index = self.extension_attributes[urn]
+            known = {name: a for name, a in index.items() if urn in standard or names[name] == 1}
+            found |= {name: Target(urn, attribute) for name, attribute in known.items()}
         return found | {name: Target(None, attribute) for name, attribute in self.attributes.items()}
 
 
 class SchemaRegistry:
-    """The schemas and resource types of a deployment; immutable once built."""
+    """The schemas and resource types of a tenant; immutable once built."""
 
     def __init__(self, schemas: Iterable[Schema], resource_types: Iterable[ResourceType]) -> None:
         self.schemas = tuple(schemas)
@@ -141,3 +196,41 @@ _DEFAULT = SchemaRegistry(DEFAULT_SCHEMAS, DEFAULT_RESOURCE_TYPES)
 def default_registry() -> SchemaRegistry:
     """Return the registry of this release: User with the enterprise extension, and Group. One shared instance."""
     return _DEFAULT
+
+
+def extended_registry(extensions: Sequence[Extension]) -> SchemaRegistry:
+    """Return the default registry and a tenant's ``extensions``, in their order.
+
+    They must have passed :func:`schema_definition.check_extension`. Without any, it is the shared instance.
+    """
+    if not extensions:
+        return _DEFAULT
+    kinds = [
+        replace(kind, extensions=(*kind.extensions, *(e.schema.id for e in extensions if e.resource_type == kind.name)))
+        for kind in DEFAULT_RESOURCE_TYPES
+    ]
+    return SchemaRegistry((*DEFAULT_SCHEMAS, *(extension.schema for extension in extensions)), kinds)
+
+
+def with_unique_group_names(registry: SchemaRegistry, on: bool) -> SchemaRegistry:
+    """Return ``registry`` where a Group's displayName is unique or not, so that /Schemas tells the truth.
+
+    Tenants without extensions, most of them, share the same two registries.
+    """
+    if registry in (_DEFAULT, _DEFAULT_UNIQUE):
+        return _DEFAULT_UNIQUE if on else _DEFAULT
+    return _uniquely_named(registry, on)
+
+
+def _uniquely_named(registry: SchemaRegistry, on: bool) -> SchemaRegistry:
+    uniqueness = Uniqueness.SERVER if on else Uniqueness.NONE
+    group = registry.model("Group").core
+    names = tuple(replace(a, uniqueness=uniqueness) if a.name == "displayName" else a for a in group.attributes)
+    if names == group.attributes:
+        return registry
+    changed = replace(group, attributes=names)
+    schemas = (changed if schema is group else schema for schema in registry.schemas)
+    return SchemaRegistry(schemas, registry.resource_types)
+
+
+_DEFAULT_UNIQUE = _uniquely_named(_DEFAULT, True)

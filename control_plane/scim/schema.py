@@ -84,6 +84,12 @@ class Attribute:
     is_complex: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # RFC 7643 sections 2.3.6 and 2.3.7: binaries and references are case exact, whatever a definition says.
+        if self.type in (AttributeType.REFERENCE, AttributeType.BINARY):
+            object.__setattr__(self, "case_exact", True)
+        elif self.type is not AttributeType.STRING:
+            # Said of a dateTime it means nothing (see has_case): co, sw and ew ignore case in all of them.
+            object.__setattr__(self, "case_exact", False)
         # Derived once, since the hot path asks for them once per value.
         object.__setattr__(self, "subs", index_by_name(self.sub_attributes))
         stored = self.mutability in (Mutability.READ_WRITE, Mutability.IMMUTABLE)
@@ -91,6 +97,11 @@ class Attribute:
         text = self.type in (AttributeType.STRING, AttributeType.REFERENCE, AttributeType.BINARY)
         object.__setattr__(self, "is_text", text and not self.multi_valued)
         object.__setattr__(self, "is_complex", self.type is AttributeType.COMPLEX)
+
+    @property
+    def has_case(self) -> bool:
+        """Whether ``case_exact`` means something for the type."""
+        return self.type in (AttributeType.STRING, AttributeType.REFERENCE, AttributeType.BINARY)
 
     def sub(self, name: str) -> "Attribute | None":
         """Return the sub-attribute ``name`` in any case, or None."""

@@ -4,12 +4,13 @@ None stands for "unassigned" throughout: null and the empty list are the same as
 What is returned never shares a container with what came in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from control_plane.scim import quirks
 from control_plane.scim.compare import parse_date_time
-from control_plane.scim.errors import InvalidSyntax, InvalidValue
+from control_plane.scim.errors import InvalidSyntax, InvalidValue, TooMany
+from control_plane.scim.limits import MAX_ELEMENTS
 from control_plane.scim.messages import Op
 from control_plane.scim.schema import Attribute, AttributeType
 
@@ -17,14 +18,15 @@ from control_plane.scim.schema import Attribute, AttributeType
 def coerce(attribute: Attribute, value: object, within: str = "") -> Any:
     """Return ``value`` as ``attribute`` stores it; None if that is nothing.
 
-    Unknown and readOnly sub-attributes are dropped. A multi-valued attribute also takes a single value. ``within`` is
-    the path of the parent, with its dot, for messages.
+    Unknown and readOnly sub-attributes are dropped. A multi-valued attribute also takes a single value; of more than
+    MAX_ELEMENTS it is TooMany. ``within`` is the path of the parent, with its dot, for messages.
     """
     if value is None or value == []:
         return None
     if not attribute.multi_valued:
         return _COERCIONS[attribute.type](attribute, value, within)
     items = value if isinstance(value, list) else [value]
+    check_count(attribute, len(items), within)
     one = _COERCIONS[attribute.type]
     found = [one(attribute, item, within) for item in items if item is not None]
     found = [item for item in found if item is not None]
@@ -36,6 +38,12 @@ def coerce(attribute: Attribute, value: object, within: str = "") -> Any:
 def coerce_element(attribute: Attribute, value: object) -> Any:
     """Return ``value`` as one element of a multi-valued attribute; None if that is nothing."""
     return _COERCIONS[attribute.type](attribute, value, "") if value is not None else None
+
+
+def check_count(attribute: Attribute, count: int, within: str = "") -> None:
+    """Raise TooMany for more elements than a multi-valued attribute can have."""
+    if count > MAX_ELEMENTS:
+        raise TooMany(f"{within}{attribute.name} can have at most {MAX_ELEMENTS} elements, these are {count}")
 
 
 def check_primary(attribute: Attribute, elements: list[Any]) -> None:
@@ -64,6 +72,13 @@ def coerce_fields(
             raise InvalidSyntax(f"{within}{attribute.name} stands twice, in different case")
         out[attribute.name] = stored
     return out, unknown
+
+
+def unknown_parts(attribute: Attribute, value: object, within: str = "") -> Iterator[str]:
+    """Yield the paths of what ``value`` has and ``attribute`` has no sub-attribute for."""
+    for element in value if isinstance(value, list) else [value]:
+        if attribute.is_complex and isinstance(element, dict):
+            yield from (f"{within}{attribute.name}.{name}" for name in element if attribute.sub(name) is None)
 
 
 def put(holder: dict[str, Any], attribute: Attribute, op: Op, value: object, within: str = "") -> None:

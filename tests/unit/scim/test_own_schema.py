@@ -10,6 +10,7 @@ from control_plane.scim.filters import parse_filter
 from control_plane.scim.messages import parse_patch
 from control_plane.scim.patch import apply
 from control_plane.scim.registry import SchemaRegistry
+from control_plane.scim.rules import ScimRules
 from control_plane.scim.schema import Attribute, AttributeType, ResourceType, Schema
 from control_plane.scim.validate import normalise
 
@@ -28,14 +29,15 @@ BADGE = Schema(
     ),
 )
 REGISTRY = SchemaRegistry([BADGE], [ResourceType("Badge", "/Badges", "", URN)])
+RULES = ScimRules(REGISTRY)
 
 
 def _badge(**attributes: Any) -> dict[str, Any]:
-    return normalise("Badge", {"schemas": [URN], "label": "x", **attributes}, REGISTRY).document
+    return normalise("Badge", {"schemas": [URN], "label": "x", **attributes}, RULES).document
 
 
 def _patched(before: dict[str, Any], **item: Any) -> dict[str, Any]:
-    return apply("Badge", before, parse_patch({"Operations": [item]}), REGISTRY).document
+    return apply("Badge", before, parse_patch({"Operations": [item]}), RULES).document
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,6 @@ def test_numbers_are_compared_with_numbers(text: str) -> None:
 
 
 def test_a_type_without_active_and_members_has_neither() -> None:
-    found = normalise("Badge", {"schemas": [URN], "label": "x", "members": ["a"], "active": True}, REGISTRY)
+    found = normalise("Badge", {"schemas": [URN], "label": "x", "members": ["a"], "active": True}, RULES)
     assert found.document == {"schemas": [URN], "label": "x"}
     assert (found.members, found.ignored, found.defaulted) == (None, ("members", "active"), frozenset())

@@ -111,6 +111,27 @@ def test_nothing_to_operate_on_is_no_target(op: str, path: str) -> None:
         _patched([], op, path, "x")
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [('emails[type eq "work"].type', "home"), ('emails[type eq "work"]', {"type": "home", "value": "h"})],
+)
+def test_what_is_created_is_what_the_selection_selects(path: str, value: object) -> None:
+    # Else the same request would create another element each time.
+    with pytest.raises(NoTarget):
+        _patched([HOME], "add", path, value)
+
+
+def test_an_element_may_come_as_a_list_of_one() -> None:
+    assert _patched([HOME], "add", 'emails[type eq "work"]', [{"value": "w"}]) == [HOME, WORK]
+    assert _patched([WORK, HOME], "replace", 'emails[type eq "work"]', [OTHER]) == [OTHER, HOME]
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+@pytest.mark.parametrize("path", ['emails[type eq "work"].value', 'emails[type eq "work"]'])
+def test_add_of_nothing_creates_nothing(path: str, nothing: object) -> None:
+    assert _patched([HOME], "add", path, nothing) == [HOME]
+
+
 def test_nested_and_describes_an_element_too() -> None:
     path = 'emails[type eq "work" and (display eq "d" and primary eq false)].value'
     assert _patched([], "add", path, "w") == [{"type": "work", "display": "d", "primary": False, "value": "w"}]

@@ -6,7 +6,8 @@ import pytest
 
 from control_plane.scim.core_schemas import GROUP_URN
 from control_plane.scim.errors import InvalidFilter, InvalidPath, InvalidValue, Mutability, ScimError
-from control_plane.scim.members import Add, MemberOp, Remove, RemoveAll, Replace
+from control_plane.scim.filters import parse_filter
+from control_plane.scim.members import Add, MemberOp, Remove, RemoveAll, RemoveSelected, Replace
 from tests.unit.scim.samples import group, patch_group
 
 A, B, C = {"value": "a"}, {"value": "b", "display": None, "$ref": None}, {"VALUE": "c", "type": "User", "id": "x"}
@@ -56,12 +57,16 @@ def test_every_form(item: dict[str, Any], members: list[MemberOp]) -> None:
 @pytest.mark.parametrize(
     ("item", "error"),
     [
-        (_op("remove", 'members[display eq "Babs"]'), InvalidFilter),
-        (_op("remove", 'members[value sw "a"]'), InvalidFilter),
-        (_op("remove", 'members[value eq "a" and type eq "User"]'), InvalidFilter),
-        (_op("remove", 'members[not (value eq "a")]'), InvalidFilter),
         (_op("remove", "members[value eq 5]"), InvalidFilter),
-        (_op("remove", "members[value pr]"), InvalidFilter),
+        (_op("remove", "members[value eq true or value pr]"), InvalidFilter),
+        (_op("remove", 'members[shoe eq "44"]'), InvalidFilter),
+        (_op("remove", "members[value eq a]"), InvalidFilter),
+        (_op("remove", 'members[value.x eq "a"]'), InvalidFilter),
+        (_op("remove", 'members[value eq "a"'), InvalidPath),
+        (_op("remove", 'members[value eq "a"].shoe'), InvalidPath),
+        (_op("add", 'members[value sw "a"]', A), InvalidFilter),
+        (_op("add", 'members[shoe eq "a"]', A), InvalidFilter),
+        (_op("replace", 'members[value sw "a"]', B), Mutability),
         (_op("replace", 'members[value eq "a"]', B), Mutability),
         (_op("replace", 'members[value eq "a"].value', "b"), Mutability),
         (_op("replace", 'members[value eq "a"].display', "Babs"), Mutability),
@@ -77,6 +82,29 @@ def test_refused(item: dict[str, Any], error: type[ScimError]) -> None:
     with pytest.raises(error) as caught:
         patch_group(item)
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        'display eq "Babs"',
+        'value sw "a"',
+        'value eq "a" and type eq "User"',
+        'not (value eq "a")',
+        'type eq "Group" or value eq "a"',
+        "value pr",
+        '$ref co "/Users/"',
+    ],
+)
+def test_any_other_selection_is_left_to_where_the_members_are(selection: str) -> None:
+    found = RemoveSelected(parse_filter(selection))
+    item = _op("remove", f"members[{selection}]")
+    assert patch_group(item).members == [found]
+    assert patch_group(item, item).members == [found]
+    # Never joined with others: what is selected depends on what came before.
+    between = _op("add", "members", [A])
+    assert patch_group(item, between, item).members == [found, Add(("a",)), found]
+    assert patch_group(item, _op("replace", "members", [])).members == [Replace(())]
 
 
 def test_order_is_kept() -> None:

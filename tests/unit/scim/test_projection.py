@@ -7,8 +7,8 @@ import pytest
 
 from control_plane.scim.core_schemas import GROUP_URN, USER_URN
 from control_plane.scim.errors import InvalidValue
-from control_plane.scim.projection import Names, project, wants_members
-from tests.unit.scim.samples import ENTERPRISE, REGISTRY, barbara
+from control_plane.scim.projection import Names, compile_projection, project
+from tests.unit.scim.samples import BADGE_RULES, BADGE_URN, ENTERPRISE, REGISTRY, barbara, user
 
 RESOURCE: dict[str, Any] = {
     "id": "2819c223",
@@ -101,7 +101,7 @@ def test_both_at_once_are_refused() -> None:
     with pytest.raises(InvalidValue):
         project("User", RESOURCE, "userName", "title", REGISTRY)
     with pytest.raises(InvalidValue):
-        wants_members("members", "displayName")
+        compile_projection("Group", "members", "displayName", REGISTRY)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,89 @@ def test_both_at_once_are_refused() -> None:
     ],
 )
 def test_wants_members(attributes: Names, excluded: Names, wanted: bool) -> None:
-    assert wants_members(attributes, excluded) is wanted
+    assert compile_projection("Group", attributes, excluded, REGISTRY).wants_members is wanted
     whole = {"schemas": [GROUP_URN], "id": "1", "displayName": "G", "members": [{"value": "x", "display": "X"}]}
     assert ("members" in project("Group", whole, attributes, excluded, REGISTRY)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("attributes", "excluded", "wanted"),
+    [
+        (None, None, True),
+        ("userName", None, False),
+        ("userName,groups.display", None, True),
+        (USER_URN, None, True),
+        (None, "groups", False),
+        (None, "groups.display", True),
+        (None, USER_URN, False),
+    ],
+)
+def test_wants_groups(attributes: Names, excluded: Names, wanted: bool) -> None:
+    assert compile_projection("User", attributes, excluded, REGISTRY).wants_groups is wanted
+
+
+def test_a_user_has_no_members_and_a_group_no_groups() -> None:
+    assert not compile_projection("User", None, None, REGISTRY).wants_members
+    assert not compile_projection("Group", None, None, REGISTRY).wants_groups
+
+
+@pytest.mark.parametrize(("attributes", "is_identity"), [(None, True), (" ,", True), ("title", False)])
+def test_nothing_asked_and_nothing_hidden_is_the_identity(attributes: Names, is_identity: bool) -> None:
+    assert compile_projection("User", attributes, None, REGISTRY).is_identity is is_identity
+    assert compile_projection("User", None, attributes, REGISTRY).is_identity is is_identity
+
+
+_MAKER = {"value": "m", "secret": "s", "code": "c"}
+_BADGE = {"number": "1", "issued": "2020-01-01T00:00:00Z", "pin": "0000", "note": "n", "maker": _MAKER}
+BADGED: dict[str, Any] = {**user(title="T"), "id": "1", BADGE_URN: _BADGE}
+ALWAYS = {"issued": _BADGE["issued"]}
+MAKER = {"value": "m", "code": "c"}
+DEFAULT = {"number": "1", **ALWAYS, "maker": MAKER}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "excluded", "badge"),
+    [
+        # RFC 7643 section 7: "never" and "request" stay out, whatever happens.
+        (None, None, DEFAULT),
+        (None, "title", DEFAULT),
+        (None, f"{BADGE_URN}:number", {**ALWAYS, "maker": MAKER}),
+        (None, f"{BADGE_URN}:pin,note", DEFAULT),
+        # "always" stays in: of a whole extension too, and of a complex value that is there.
+        ("title", None, ALWAYS),
+        (None, f"{BADGE_URN}:issued", DEFAULT),
+        (None, BADGE_URN, ALWAYS),
+        (None, f"{BADGE_URN}:maker.code", DEFAULT),
+        (None, f"{BADGE_URN}:maker.value", DEFAULT | {"maker": {"code": "c"}}),
+        (None, f"{BADGE_URN}:maker", {"number": "1", **ALWAYS}),
+        (f"{BADGE_URN}:maker.value", None, {**ALWAYS, "maker": MAKER}),
+        # "request" must be named itself, "never" cannot be.
+        (BADGE_URN.upper(), None, DEFAULT),
+        (f"{BADGE_URN},{BADGE_URN}:note", None, DEFAULT | {"note": "n"}),
+        ("NOTE", None, {**ALWAYS, "note": "n"}),
+        ("maker", None, {**ALWAYS, "maker": MAKER}),
+        (f"maker,{BADGE_URN}:maker.secret", None, {**ALWAYS, "maker": _MAKER}),
+        (f"{BADGE_URN}:maker.secret", None, {**ALWAYS, "maker": {"secret": "s", "code": "c"}}),
+        (f"{BADGE_URN}:pin", None, ALWAYS),
+        # One attribute of it by its whole path, beside the whole.
+        (f"{BADGE_URN}:number,{BADGE_URN}", None, DEFAULT),
+        (f"{BADGE_URN}:number", None, {"number": "1", **ALWAYS}),
+    ],
+)
+def test_returned_is_enforced(attributes: Names, excluded: Names, badge: dict[str, Any]) -> None:
+    before = copy.deepcopy(BADGED)
+    found = project("User", BADGED, attributes, excluded, BADGE_RULES.registry)
+    assert found[BADGE_URN] == badge
+    assert ("title" in found) is (attributes in (None, "title") and excluded != "title")
+    assert before == BADGED
+
+
+def test_a_model_that_hides_something_is_never_the_identity() -> None:
+    assert not compile_projection("User", None, None, BADGE_RULES.registry).is_identity
+    assert compile_projection("Group", None, None, BADGE_RULES.registry).is_identity
+
+
+def test_the_order_of_names_makes_no_difference() -> None:
+    for names in (["maker", "maker.value"], ["maker.value", "maker"]):
+        assert project("User", BADGED, names, None, BADGE_RULES.registry)[BADGE_URN]["maker"] == MAKER
+        assert "maker" not in project("User", BADGED, None, names, BADGE_RULES.registry)[BADGE_URN]

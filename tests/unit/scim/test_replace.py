@@ -8,15 +8,16 @@ from control_plane.scim.core_schemas import USER_URN
 from control_plane.scim.errors import Mutability
 from control_plane.scim.registry import SchemaRegistry
 from control_plane.scim.replace import replace
+from control_plane.scim.rules import ScimRules
 from control_plane.scim.schema import Attribute, ResourceType, Schema
 from control_plane.scim.schema import Mutability as Kind
 from control_plane.scim.validate import normalise
-from tests.unit.scim.samples import BARBARA, REGISTRY, barbara, user
+from tests.unit.scim.samples import BARBARA, RULES, barbara, user
 
 
 def _put(stored: dict[str, Any], **attributes: Any) -> dict[str, Any]:
-    body = normalise("User", {"schemas": [USER_URN], "userName": "bjensen", **attributes}, REGISTRY)
-    return replace("User", stored, body, REGISTRY)
+    body = normalise("User", {"schemas": [USER_URN], "userName": "bjensen", **attributes}, RULES)
+    return replace("User", stored, body, RULES)
 
 
 def test_what_is_omitted_is_cleared() -> None:
@@ -34,23 +35,24 @@ def test_a_given_active_counts(sent: object) -> None:
     assert _put(user(active=True), active=sent)["active"] is (sent is True)
 
 
-def test_active_was_never_stored() -> None:
-    assert _put({"userName": "bjensen"})["active"] is True
+def test_an_omitted_active_that_was_removed_stays_unassigned() -> None:
+    """The default is true: whoever was deactivated must not come back by a PUT of what was read."""
+    assert "active" not in _put({"userName": "bjensen"})
 
 
 def test_putting_back_what_was_read_changes_nothing() -> None:
     stored = barbara()
     read = {**stored, "id": "1", "meta": BARBARA["meta"], "groups": BARBARA["groups"]}
-    assert replace("User", stored, normalise("User", read, REGISTRY), REGISTRY) == stored
+    assert replace("User", stored, normalise("User", read, RULES), RULES) == stored
 
 
 def test_immutable_attributes_are_kept_and_cannot_change() -> None:
     badge = Schema("urn:b", "Badge", "", (Attribute("number", mutability=Kind.IMMUTABLE), Attribute("colour")))
-    registry = SchemaRegistry([badge], [ResourceType("Badge", "/Badges", "", "urn:b")])
+    rules = ScimRules(SchemaRegistry([badge], [ResourceType("Badge", "/Badges", "", "urn:b")]))
     stored = {"schemas": ["urn:b"], "number": "7", "colour": "red"}
 
     def put(**attributes: Any) -> dict[str, Any]:
-        return replace("Badge", stored, normalise("Badge", {"schemas": ["urn:b"], **attributes}, registry), registry)
+        return replace("Badge", stored, normalise("Badge", {"schemas": ["urn:b"], **attributes}, rules), rules)
 
     assert put(number="7") == {"schemas": ["urn:b"], "number": "7"}
     assert put(colour="blue") == {"schemas": ["urn:b"], "number": "7", "colour": "blue"}
