@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import uvloop
 
@@ -17,6 +17,7 @@ from control_plane.api.directory import DirectoryServicer
 from control_plane.api.leases import LeaseServicer
 from control_plane.api.paging import PageTokens
 from control_plane.api.policy import Role
+from control_plane.api.schemas import SchemaServicer
 from control_plane.api.server import Server, Servicers
 from control_plane.api.tenancy import TargetServicer, TenantServicer, TokenServicer
 from control_plane.domain.errors import MusterError
@@ -29,13 +30,17 @@ from control_plane.runtime.metrics_endpoint import serve_metrics
 from control_plane.runtime.settings import SettingsError, from_env, host_and_port
 from control_plane.runtime.shutdown import stop_event
 from control_plane.services.audit import AuditService
+from control_plane.services.bulk import BulkService
 from control_plane.services.directory import DirectoryService
 from control_plane.services.dispatch import Dispatcher
 from control_plane.services.duties import run_duties
 from control_plane.services.epoch import EpochKeeper
 from control_plane.services.leases import LeaseEngine
+from control_plane.services.queries import QueryService
 from control_plane.services.relay import Relay
+from control_plane.services.schemas import SchemaService
 from control_plane.services.targets import TargetService
+from control_plane.services.tenant_rules import TenantRules
 from control_plane.services.tenants import TenantService
 from control_plane.services.tokens import Kdf, TokenService, TokenWatch
 from control_plane.settings import ControlPlaneSettings
@@ -46,6 +51,8 @@ log = logs.get_logger(__name__)
 CLOSE_LIMIT_S = 3.0
 # One connection in so many may be held by a stream of a group's members.
 STREAMS_SHARE = 4
+# And one in so many by lists that no prepared statement answers.
+WALKS_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Running:
 async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = None) -> AsyncIterator[Running]:
     """Run a control plane while the context is open; leaving it drains."""
     clock, metrics = clock or SystemClock(), Metrics()
-    sealer, page_key = _keys(settings.sealing_key)
+    keys = _keys(settings.sealing_key)
     async with AsyncExitStack() as stack:
         storage = await Storage.open(
             settings.postgres_url, pool_size=settings.postgres_pool_size, timeout_s=settings.postgres_timeout_s
@@ -76,18 +83,31 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = No
         relay = Relay(storage, queue, epoch, metrics, clock, settings.relay_interval_s)
         relay.request_sweep()
         engine = LeaseEngine(
-            storage, queue, epoch, relay, Dispatcher(storage, sealer, clock), metrics, clock, settings.lease_ttl_s
+            storage, queue, epoch, relay, Dispatcher(storage, keys.sealer, clock), metrics, clock, settings.lease_ttl_s
         )
         kdf = Kdf(metrics)
         stack.callback(kdf.close)
         tokens = TokenService(storage, clock, kdf, env=settings.token_env, iterations=settings.token_iterations)
-        watch, pages = TokenWatch(storage.listen, clock), PageTokens(page_key)
-        streams = max(1, settings.postgres_pool_size // STREAMS_SHARE)
+        watch, rules, pages = TokenWatch(storage.listen, clock), TenantRules(storage, clock), PageTokens(keys.pages)
         servicers = Servicers(
-            tenants=TenantServicer(TenantService(storage, clock), pages),
+            tenants=TenantServicer(TenantService(storage, clock, rules), pages),
             tokens=TokenServicer(tokens, watch, pages),
-            targets=TargetServicer(TargetService(storage, clock, sealer, relay), pages),
-            directory=DirectoryServicer(DirectoryService(storage, clock, relay, streams=streams)),
+            targets=TargetServicer(TargetService(storage, clock, keys.sealer, relay), pages),
+            directory=DirectoryServicer(
+                DirectoryService(
+                    storage, clock, relay, rules, streams=max(1, settings.postgres_pool_size // STREAMS_SHARE)
+                ),
+                QueryService(
+                    storage,
+                    clock,
+                    rules,
+                    keys.cursors,
+                    timeout_s=settings.filter_timeout_s,
+                    walks=max(1, settings.postgres_pool_size // WALKS_SHARE),
+                ),
+                BulkService(storage, clock, relay, rules),
+            ),
+            schemas=SchemaServicer(SchemaService(storage, clock, rules)),
             audit=AuditServicer(AuditService(storage), pages),
             leases=LeaseServicer(engine),
         )
@@ -97,7 +117,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock | None = No
             Role.WORKER: settings.worker_token,
         }
         server = Server(servicers, metrics, roles, with_reflection=settings.reflection)
-        await stack.enter_async_context(run_duties(engine, relay, watch, queue, epoch, metrics))
+        await stack.enter_async_context(run_duties(engine, relay, watch, rules, queue, epoch, metrics))
         serving_metrics, stop_metrics = serve_metrics(metrics.registry, *host_and_port(settings.metrics_listen))
         stack.push_async_callback(asyncio.to_thread, stop_metrics)
         port = await server.start(settings.control_plane_listen)
@@ -119,11 +139,21 @@ async def _within(limit_s: float, name: str, close: Callable[[], Awaitable[None]
         log.error("did not close in time", part=name, limit_s=limit_s)
 
 
-def _keys(encoded: str) -> tuple[Sealer, bytes]:
-    """Return the sealer and the key of page tokens, both from the sealing key; SettingsError if it is no key."""
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """What the sealing key serves for, a key of its own for each."""
+
+    sealer: Sealer = field(repr=False)
+    pages: bytes = field(repr=False)
+    cursors: bytes = field(repr=False)
+
+
+def _keys(encoded: str) -> _Keys:
+    """Return all keys, from the sealing key; SettingsError if it is no key."""
     try:
         key = base64.b64decode(encoded, validate=True)
-        return Sealer(key), hashlib.sha256(b"page tokens" + key).digest()
+        pages, cursors = (hashlib.sha256(use + key).digest() for use in (b"page tokens", b"scim cursors"))
+        return _Keys(Sealer(key), pages, cursors)
     except (binascii.Error, ValueError) as err:
         raise SettingsError("MUSTER_SEALING_KEY must be the base64 of 32 bytes") from err
 

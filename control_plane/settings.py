@@ -30,6 +30,9 @@ class ControlPlaneSettings:
     postgres_timeout_s: float = setting(
         "Seconds that one SQL statement, and the wait for a connection, may take", default=5.0
     )
+    filter_timeout_s: float = setting(
+        "Seconds that one SQL statement of a search may take; a filter that needs more is answered tooMany", default=2.0
+    )
     lease_ttl_s: float = setting(
         "Seconds that a lease lasts after its last heartbeat; workers beat at a third of it", default=30.0
     )

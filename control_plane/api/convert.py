@@ -10,7 +10,7 @@ from control_plane.domain import targets as target_domain
 from control_plane.domain import tokens as token_domain
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.resources import ResourceType, StoredResource
-from control_plane.domain.tenants import Tenant
+from control_plane.services.bulk import BulkResult
 from protos.audit.v1 import audit_pb2
 from protos.directory.v1 import directory_pb2
 from protos.tenancy.v1 import tenancy_pb2
@@ -44,11 +44,6 @@ def duration(seconds: float) -> Duration:
     wire = Duration()
     wire.FromTimedelta(timedelta(seconds=seconds))
     return wire
-
-
-def tenant(one: Tenant) -> tenancy_pb2.Tenant:
-    """Return a tenant on the wire."""
-    return tenancy_pb2.Tenant(id=str(one.id), display_name=one.display_name, create_time=timestamp(one.created_at))
 
 
 def token(one: token_domain.Token) -> tenancy_pb2.Token:
@@ -93,6 +88,8 @@ def resource(one: StoredResource) -> directory_pb2.Resource:
         document=one.document,
         members=one.members,
         member_count=one.member_count,
+        groups=one.groups,
+        selected=one.selected,
     )
     if one.active is not None:
         wire.active = one.active
@@ -102,6 +99,20 @@ def resource(one: StoredResource) -> directory_pb2.Resource:
 def resource_type(wire: directory_pb2.ResourceType.ValueType) -> ResourceType:
     """Return the resource type; the contract's rules have refused anything else."""
     return ResourceType(wire)
+
+
+def bulk_result(one: BulkResult) -> directory_pb2.BulkResult:
+    """Return what became of one bulk operation on the wire."""
+    return directory_pb2.BulkResult(
+        method=one.method,
+        bulk_id=one.bulk_id,
+        type=directory_pb2.ResourceType.ValueType(one.type or 0),
+        id=one.id,
+        version=one.version,
+        status=one.status,
+        scim_type=one.scim_type,
+        detail=one.detail,
+    )
 
 
 def event(one: audit_domain.AuditEvent, details: str) -> audit_pb2.AuditEvent:

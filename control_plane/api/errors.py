@@ -20,6 +20,7 @@ _CODES: dict[type[errors.MusterError], grpc.StatusCode] = {
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.Contended: grpc.StatusCode.UNAVAILABLE,
     errors.LeaseLost: grpc.StatusCode.ABORTED,
 }
 _SCIM_CODES = {

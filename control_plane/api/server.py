@@ -20,6 +20,7 @@ from control_plane.api.interceptors.request_id import RequestIdInterceptor
 from control_plane.api.interceptors.validation import ValidationInterceptor
 from control_plane.api.leases import LeaseServicer
 from control_plane.api.policy import Role
+from control_plane.api.schemas import SchemaServicer
 from control_plane.api.tenancy import TargetServicer, TenantServicer, TokenServicer
 from control_plane.client.names import MAX_MESSAGE_BYTES
 from control_plane.metrics import Metrics
@@ -59,6 +60,7 @@ class Servicers:
     tokens: TokenServicer
     targets: TargetServicer
     directory: DirectoryServicer
+    schemas: SchemaServicer
     audit: AuditServicer
     leases: LeaseServicer
 
@@ -87,6 +89,7 @@ class Server:
         tenancy_pb2_grpc.add_TokenServiceServicer_to_server(servicers.tokens, self._server)
         tenancy_pb2_grpc.add_TargetServiceServicer_to_server(servicers.targets, self._server)
         directory_pb2_grpc.add_DirectoryServiceServicer_to_server(servicers.directory, self._server)
+        directory_pb2_grpc.add_SchemaServiceServicer_to_server(servicers.schemas, self._server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, self._server)
         lease_pb2_grpc.add_LeaseServiceServicer_to_server(servicers.leases, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

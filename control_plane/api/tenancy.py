@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from control_plane.api import convert
+from control_plane.api import convert, convert_tenants
 from control_plane.api.interceptors.auth import caller
 from control_plane.api.interceptors.wrapping import Context
 from control_plane.api.paging import PageTokens, page_size
@@ -33,13 +33,13 @@ class TenantServicer(rpc.TenantServiceServicer):
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, context: Context) -> pb.CreateTenantResponse:
         """Create a tenant."""
-        return pb.CreateTenantResponse(
-            tenant=convert.tenant(await self._service.create(caller(), request.display_name))
-        )
+        provider = convert_tenants.identity_provider(request.identity_provider)
+        created = await self._service.create(caller(), request.display_name, provider)
+        return pb.CreateTenantResponse(tenant=convert_tenants.tenant(created))
 
     async def GetTenant(self, request: pb.GetTenantRequest, context: Context) -> pb.GetTenantResponse:
         """Read one tenant."""
-        return pb.GetTenantResponse(tenant=convert.tenant(await self._service.get(_tenant(request.id))))
+        return pb.GetTenantResponse(tenant=convert_tenants.tenant(await self._service.get(_tenant(request.id))))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Context) -> pb.ListTenantsResponse:
         """List tenants."""
@@ -47,9 +47,15 @@ class TenantServicer(rpc.TenantServiceServicer):
         after = self._pages.read(request.page_token, "tenants")
         found = await self._service.list(TenantId(after) if after else None, size)
         return pb.ListTenantsResponse(
-            tenants=[convert.tenant(one) for one in found],
+            tenants=[convert_tenants.tenant(one) for one in found],
             next_page_token=self._pages.make(found[-1].id, "tenants") if len(found) == size else "",
         )
+
+    async def UpdateTenant(self, request: pb.UpdateTenantRequest, context: Context) -> pb.UpdateTenantResponse:
+        """Change what the mask names."""
+        change = convert_tenants.tenant_change(request)
+        updated = await self._service.update(caller(), _tenant(request.tenant.id), change)
+        return pb.UpdateTenantResponse(tenant=convert_tenants.tenant(updated))
 
 
 class TokenServicer(rpc.TokenServiceServicer):

@@ -2,7 +2,7 @@
 
 import typer
 
-from control_plane.cli import audit, processes, stack, targets, tenants, tokens
+from control_plane.cli import audit, processes, schemas, stack, targets, tenants, tokens
 from control_plane.cli.panels import ADMIN
 
 app = typer.Typer(
@@ -18,5 +18,6 @@ stack.register(app)
 processes.register(app)
 app.add_typer(tenants.app, rich_help_panel=ADMIN)
 app.add_typer(tokens.app, rich_help_panel=ADMIN)
+app.add_typer(schemas.app, rich_help_panel=ADMIN)
 app.add_typer(targets.app, rich_help_panel=ADMIN)
 app.add_typer(audit.app, rich_help_panel=ADMIN)

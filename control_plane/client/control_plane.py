@@ -7,13 +7,13 @@ import grpc
 from control_plane.client.names import ACTOR_ADDRESS_KEY, ACTOR_ID_KEY
 from control_plane.runtime.context import REQUEST_ID_HEADER, request_id
 from protos.audit.v1.audit_pb2_grpc import AuditServiceStub
-from protos.directory.v1.directory_pb2_grpc import DirectoryServiceStub
+from protos.directory.v1.directory_pb2_grpc import DirectoryServiceStub, SchemaServiceStub
 from protos.lease.v1.lease_pb2_grpc import LeaseServiceStub
 from protos.tenancy.v1.tenancy_pb2_grpc import TargetServiceStub, TenantServiceStub, TokenServiceStub
 
 if TYPE_CHECKING:  # mypy-protobuf declares these for the types alone
     from protos.audit.v1.audit_pb2_grpc import AuditServiceAsyncStub
-    from protos.directory.v1.directory_pb2_grpc import DirectoryServiceAsyncStub
+    from protos.directory.v1.directory_pb2_grpc import DirectoryServiceAsyncStub, SchemaServiceAsyncStub
     from protos.lease.v1.lease_pb2_grpc import LeaseServiceAsyncStub
     from protos.tenancy.v1.tenancy_pb2_grpc import TargetServiceAsyncStub, TenantServiceAsyncStub, TokenServiceAsyncStub
 
@@ -31,6 +31,7 @@ class ControlPlane:
         self.tokens: TokenServiceAsyncStub = TokenServiceStub(channel)
         self.targets: TargetServiceAsyncStub = TargetServiceStub(channel)
         self.directory: DirectoryServiceAsyncStub = DirectoryServiceStub(channel)
+        self.schemas: SchemaServiceAsyncStub = SchemaServiceStub(channel)
         self.audit: AuditServiceAsyncStub = AuditServiceStub(channel)
         self.leases: LeaseServiceAsyncStub = LeaseServiceStub(channel)
 

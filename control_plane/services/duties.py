@@ -11,6 +11,7 @@ from control_plane.runtime.logs import get_logger
 from control_plane.services.epoch import EpochKeeper
 from control_plane.services.leases import LeaseEngine
 from control_plane.services.relay import Relay
+from control_plane.services.tenant_rules import TenantRules
 from control_plane.services.tokens import TokenWatch
 
 log = get_logger(__name__)
@@ -22,7 +23,13 @@ CANCEL_TRIES, CANCEL_WAIT_S = 5, 1.0
 
 @asynccontextmanager
 async def run_duties(
-    engine: LeaseEngine, relay: Relay, watch: TokenWatch, queue: LeaseQueue, epoch: EpochKeeper, metrics: Metrics
+    engine: LeaseEngine,
+    relay: Relay,
+    watch: TokenWatch,
+    rules: TenantRules,
+    queue: LeaseQueue,
+    epoch: EpochKeeper,
+    metrics: Metrics,
 ) -> AsyncIterator[None]:
     """Run every duty while the context is open."""
 
@@ -53,6 +60,7 @@ async def run_duties(
         "relay pushes": relay.run_pushes,
         "relay sweeps": relay.run_sweeps,
         "token watch": watch.run,
+        "rules watch": rules.run,
         "wake on push": wake_on_push,
         "wake on publish": wake_on_publish,
         "gauges": gauge,

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from protos.audit.v1 import audit_pb2, audit_pb2_grpc
+from protos.directory.v1 import directory_pb2, directory_pb2_grpc
 from protos.tenancy.v1 import tenancy_pb2 as pb
 from protos.tenancy.v1 import tenancy_pb2_grpc as services
 
@@ -19,6 +20,7 @@ class FakeAdmin(
     services.TenantServiceServicer,
     services.TokenServiceServicer,
     services.TargetServiceServicer,
+    directory_pb2_grpc.SchemaServiceServicer,
     audit_pb2_grpc.AuditServiceServicer,
 ):
     """All admin services; ``calls`` has each request in order."""
@@ -28,6 +30,7 @@ class FakeAdmin(
         self.tenants: list[pb.Tenant] = []
         self.tokens: list[pb.Token] = []
         self.targets: list[pb.Target] = []
+        self.schemas: list[directory_pb2.Schema] = []
         self.events: list[audit_pb2.AuditEvent] = []
         self.target_tokens: list[str] = []
 
@@ -38,7 +41,11 @@ class FakeAdmin(
 
     def CreateTenant(self, request: pb.CreateTenantRequest, context: Any) -> pb.CreateTenantResponse:
         self._enter(request, context)
-        tenant = pb.Tenant(id=f"tenant-{len(self.tenants) + 1}", display_name=request.display_name)
+        tenant = pb.Tenant(
+            id=f"tenant-{len(self.tenants) + 1}",
+            display_name=request.display_name,
+            identity_provider=request.identity_provider,
+        )
         tenant.create_time.FromSeconds(CREATED_S)
         self.tenants.append(tenant)
         return pb.CreateTenantResponse(tenant=tenant)
@@ -57,6 +64,52 @@ class FakeAdmin(
         start = int(request.page_token or 0)
         token = str(start + 2) if start + 2 < len(self.tenants) else ""
         return pb.ListTenantsResponse(tenants=self.tenants[start : start + 2], next_page_token=token)
+
+    def UpdateTenant(self, request: pb.UpdateTenantRequest, context: Any) -> pb.UpdateTenantResponse:
+        self._enter(request, context)
+        tenant = pb.Tenant()
+        tenant.CopyFrom(request.tenant)
+        tenant.effective_compatibility.CopyFrom(pb.Compatibility(replace_creates=True, put_keeps_members=False))
+        return pb.UpdateTenantResponse(tenant=tenant)
+
+    def CreateSchema(
+        self, request: directory_pb2.CreateSchemaRequest, context: Any
+    ) -> directory_pb2.CreateSchemaResponse:
+        self._enter(request, context)
+        self.schemas.append(request.schema)
+        return directory_pb2.CreateSchemaResponse(schema=request.schema)
+
+    def GetSchema(self, request: directory_pb2.GetSchemaRequest, context: Any) -> directory_pb2.GetSchemaResponse:
+        self._enter(request, context)
+        for schema in self.schemas:
+            if schema.id == request.id:
+                return directory_pb2.GetSchemaResponse(schema=schema)
+        context.abort(grpc.StatusCode.NOT_FOUND, f"schema {request.id} not found")
+        raise AssertionError
+
+    def ListSchemas(self, request: directory_pb2.ListSchemasRequest, context: Any) -> directory_pb2.ListSchemasResponse:
+        self._enter(request, context)
+        return directory_pb2.ListSchemasResponse(schemas=self.schemas)
+
+    def UpdateSchema(
+        self, request: directory_pb2.UpdateSchemaRequest, context: Any
+    ) -> directory_pb2.UpdateSchemaResponse:
+        self._enter(request, context)
+        updated = directory_pb2.Schema(resource_type=directory_pb2.RESOURCE_TYPE_USER)
+        updated.MergeFrom(request.schema)
+        return directory_pb2.UpdateSchemaResponse(schema=updated)
+
+    def DeleteSchema(
+        self, request: directory_pb2.DeleteSchemaRequest, context: Any
+    ) -> directory_pb2.DeleteSchemaResponse:
+        self._enter(request, context)
+        return directory_pb2.DeleteSchemaResponse()
+
+    def GetDiscovery(
+        self, request: directory_pb2.GetDiscoveryRequest, context: Any
+    ) -> directory_pb2.GetDiscoveryResponse:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "gateways call this")
+        raise AssertionError
 
     def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
         self._enter(request, context)
@@ -153,6 +206,7 @@ def serving(fake: FakeAdmin) -> Iterator[str]:
     services.add_TenantServiceServicer_to_server(fake, server)
     services.add_TokenServiceServicer_to_server(fake, server)
     services.add_TargetServiceServicer_to_server(fake, server)
+    directory_pb2_grpc.add_SchemaServiceServicer_to_server(fake, server)
     audit_pb2_grpc.add_AuditServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -23,6 +23,7 @@ def test_json_has_the_field_names_of_the_api(muster: Run) -> None:
         "id": "tenant-1",
         "display_name": "Acme",
         "create_time": "2026-11-18T11:06:40Z",
+        "identity_provider": "IDENTITY_PROVIDER_GENERIC",
     }
 
 

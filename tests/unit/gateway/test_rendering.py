@@ -1,4 +1,4 @@
-"""Resources become SCIM JSON by splicing: the document's bytes stay as they are."""
+"""Resources become SCIM JSON by splicing: the bytes of documents, members, groups and selections stay as they are."""
 
 from datetime import UTC, datetime
 
@@ -6,25 +6,26 @@ import orjson
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from protos.directory.v1.directory_pb2 import Resource
-from scim_gateway.kinds import GROUP, USER, Kind
-from scim_gateway.rendering import Renderer, timestamp
-from scim_gateway.requests import Selection
+from protos.directory.v1.directory_pb2 import RESOURCE_TYPE_GROUP, RESOURCE_TYPE_USER, Resource
+from scim_gateway.rendering import is_inline, render, timestamp
 
 BASE = "https://scim.example/scim/v2"
-NOTHING = Selection("", "")
-USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 
-def resource(document: str, **fields: object) -> Resource:
-    made = Resource(id="018f-1", version=7, document=document, **fields)  # type: ignore[arg-type]  # any field
+def resource(document: str = "", **fields: object) -> Resource:
+    kind = fields.pop("type", RESOURCE_TYPE_USER)
+    made = Resource(id="018f-1", type=kind, version=7, document=document, **fields)  # type: ignore[arg-type]  # any field
     made.create_time.FromDatetime(datetime(2026, 1, 2, 3, 4, 5, 6_000, tzinfo=UTC))
     made.update_time.FromDatetime(datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))
     return made
 
 
-def render(kind: Kind, of: Resource, chosen: Selection = NOTHING) -> dict[str, object]:
-    rendered = Renderer(kind, BASE, chosen).render(of)
+def group(document: str = '{"displayName":"g"}', **fields: object) -> Resource:
+    return resource(document, type=RESOURCE_TYPE_GROUP, **fields)
+
+
+def parsed(of: Resource) -> dict[str, object]:
+    rendered = render(of, BASE)
     body: dict[str, object] = orjson.loads(rendered.head + rendered.tail)
     return body
 
@@ -42,7 +43,7 @@ def test_timestamps_are_utc_with_milliseconds(seconds: int, nanos: int, text: st
 
 
 def test_envelope_and_document_become_one_object() -> None:
-    assert render(USER, resource('{"schemas":["x"],"userName":"ada"}')) == {
+    assert parsed(resource('{"schemas":["x"],"userName":"ada"}')) == {
         "id": "018f-1",
         "meta": {
             "resourceType": "User",
@@ -56,75 +57,51 @@ def test_envelope_and_document_become_one_object() -> None:
     }
 
 
+def test_each_resource_is_rendered_by_its_own_type() -> None:
+    meta = parsed(group())["meta"]
+    assert isinstance(meta, dict)
+    assert (meta["resourceType"], meta["location"]) == ("Group", f"{BASE}/Groups/018f-1")
+
+
 @pytest.mark.parametrize("document", ["{}", "{ }", ' {"a": 1}', '{"a":{}}\n', '{"name":"\\u00e9 } {"}'])
 def test_every_spelling_of_an_object_can_be_spliced(document: str) -> None:
-    body = render(USER, resource(document))
+    body = parsed(resource(document))
     assert {key: value for key, value in body.items() if key not in ("id", "meta")} == orjson.loads(document)
 
 
 def test_the_document_passes_through_byte_for_byte() -> None:
     document = '{"userName" : "ada", "n":1.50, "e":"\\u00e9"}'
-    assert document[1:].encode() in Renderer(USER, BASE, NOTHING).render(resource(document)).head
+    assert document[1:].encode() in render(resource(document), BASE).head
 
 
-def test_inline_members_are_spliced_in() -> None:
-    group = resource('{"displayName":"g"}', members='[{"value":"1"}]', member_count=1)
-    assert render(GROUP, group)["members"] == [{"value": "1"}]
+def test_inline_members_and_groups_are_spliced_in() -> None:
+    assert parsed(group(members='[{"value":"1"}]', member_count=1))["members"] == [{"value": "1"}]
+    assert parsed(resource('{"userName":"ada"}', groups='[{"value":"g"}]'))["groups"] == [{"value": "g"}]
 
 
-def test_a_group_without_members_has_no_members_attribute() -> None:
-    assert "members" not in render(GROUP, resource('{"displayName":"g"}'))
+def test_what_is_empty_is_not_there() -> None:
+    assert not {"members", "groups"} & parsed(group()).keys()
 
 
-def test_a_large_group_leaves_room_for_its_members() -> None:
-    rendered = Renderer(GROUP, BASE, NOTHING).render(resource('{"displayName":"g"}', member_count=5_000))
+@pytest.mark.parametrize(
+    "of",
+    [
+        group(member_count=1_001),
+        group("{}", member_count=1),
+        group("", selected='{"id":"018f-1","displayName":"g"} ', member_count=1_001),
+    ],
+)
+def test_a_large_group_leaves_room_for_its_members(of: Resource) -> None:
+    assert not is_inline(of)
+    rendered = render(of, BASE)
     assert rendered.members_of == "018f-1"
-    body = orjson.loads(rendered.head + b'{"value":"1"},{"value":"2"}' + rendered.tail)
-    assert body["members"] == [{"value": "1"}, {"value": "2"}]
-    assert body["displayName"] == "g"
+    for streamed in (b"", b'{"value":"1"}', b'{"value":"1"},{"value":"2"}'):
+        body = orjson.loads(rendered.head + streamed + rendered.tail)
+        assert len(body["members"]) == streamed.count(b"{")
+        assert body["id"] == "018f-1"
 
 
-@pytest.mark.parametrize(
-    ("chosen", "present", "absent"),
-    [
-        (Selection("userName", ""), {"schemas", "id", "userName"}, {"displayName", "meta", "name"}),
-        (Selection("USERNAME, name.givenName", ""), {"userName", "name"}, {"displayName"}),
-        (Selection(f"{USER_SCHEMA}:displayName", ""), {"displayName", "id"}, {"userName"}),
-        (Selection("", "displayName,meta"), {"id", "userName", "name"}, {"displayName", "meta"}),
-        (Selection("nosuch", ""), {"schemas", "id"}, {"userName"}),
-    ],
-)
-def test_selected_attributes(chosen: Selection, present: set[str], absent: set[str]) -> None:
-    document = {
-        "schemas": [USER_SCHEMA],
-        "userName": "ada",
-        "displayName": "Ada",
-        "name": {"givenName": "Ada", "familyName": "L"},
-    }
-    body = render(USER, resource(orjson.dumps(document).decode()), chosen)
-    assert present <= body.keys()
-    assert not absent & body.keys()
-
-
-@pytest.mark.parametrize(
-    ("chosen", "wanted"),
-    [
-        (NOTHING, True),
-        (Selection("members", ""), True),
-        (Selection("members.value", ""), True),
-        (Selection("displayName", ""), False),
-        (Selection("", "members"), False),
-        (Selection("", "MEMBERS"), False),
-        (Selection("", "displayName"), True),
-    ],
-)
-def test_members_are_only_asked_for_when_they_will_be_shown(chosen: Selection, wanted: bool) -> None:
-    assert Renderer(GROUP, BASE, chosen).wants_members is wanted
-    body = render(GROUP, resource('{"displayName":"g"}', members='[{"value":"1"}]', member_count=1), chosen)
-    assert ("members" in body) is wanted
-
-
-def test_sub_attributes_of_streamed_members_are_selected_piece_by_piece() -> None:
-    renderer = Renderer(GROUP, BASE, Selection("members.value", ""))
-    assert renderer.members('{"value":"1","type":"User"},{"value":"2","type":"User"}') == b'{"value":"1"},{"value":"2"}'
-    assert Renderer(GROUP, BASE, NOTHING).members('{"value":"1"}') == b'{"value":"1"}'
+def test_a_selected_representation_passes_through_byte_for_byte() -> None:
+    selected = '{"id" : "018f-1","members":[]}'
+    rendered = render(group("", selected=selected), BASE)
+    assert (rendered.head, rendered.tail, rendered.members_of) == (selected.encode(), b"", "")
