@@ -19,17 +19,21 @@ from control_plane.runtime.clock import Clock, SystemClock
 from control_plane.runtime.metrics_endpoint import serve_metrics
 from control_plane.runtime.settings import SettingsError, from_env, host_and_port
 from control_plane.runtime.shutdown import stop_event
-from scim_gateway.calls import DirectoryCalls, verify_token
+from scim_gateway.base_url import BaseUrl, parse_networks
+from scim_gateway.calls import Deadlines, DirectoryCalls, verify_token
 from scim_gateway.connections import ConnectionLimits, GuardedRunner
+from scim_gateway.handlers.asking import Rules
+from scim_gateway.handlers.bulk import BulkHandlers
 from scim_gateway.handlers.discovery import DiscoveryHandlers
 from scim_gateway.handlers.health import HealthHandlers
-from scim_gateway.handlers.resources import BodyRules, ResourceHandlers
+from scim_gateway.handlers.lists import ListHandlers
+from scim_gateway.handlers.resources import ResourceHandlers
 from scim_gateway.kinds import GROUP, USER
 from scim_gateway.metrics import GatewayMetrics
 from scim_gateway.middleware.auth import Authenticator
 from scim_gateway.middleware.errors import errors_as_scim
 from scim_gateway.middleware.observe import Observer, set_headers
-from scim_gateway.routes import PUBLIC_ROUTES, Handlers, add_routes
+from scim_gateway.routes import PUBLIC_ROUTES, READ_ROUTES, Handlers, add_routes
 from scim_gateway.settings import GatewaySettings
 from scim_gateway.token_verifier import TokenVerifier
 from scim_gateway.token_watch import TokenWatch
@@ -103,6 +107,7 @@ def main() -> None:
         settings = from_env(GatewaySettings, os.environ)
         for listen in (settings.gateway_listen, settings.metrics_listen):
             host_and_port(listen)
+        parse_networks(settings.gateway_trusted_proxies)
     except SettingsError as err:
         sys.exit(f"muster gateway: {err}")
     logs.configure("gateway", settings.log_level)
@@ -119,19 +124,28 @@ def _build(
     observer: Observer,
     health: HealthHandlers,
 ) -> web.Application:
-    directory = DirectoryCalls(control_plane, settings.gateway_rpc_timeout_s, settings.gateway_stream_timeout_s)
-    rules = BodyRules(settings.gateway_public_url, settings.gateway_max_body_bytes, settings.gateway_body_timeout_s)
-    authenticator = Authenticator(verifier, observer.metrics, PUBLIC_ROUTES)
+    directory = DirectoryCalls(control_plane, _deadlines(settings))
+    base_url = BaseUrl(settings.gateway_public_url, parse_networks(settings.gateway_trusted_proxies))
+    rules = Rules(base_url, settings.gateway_max_body_bytes, settings.gateway_body_timeout_s)
+    authenticator = Authenticator(verifier, observer.metrics, PUBLIC_ROUTES, READ_ROUTES)
     app = web.Application(middlewares=[observer.observe, errors_as_scim, authenticator.authenticate])
     app.on_response_prepare.append(set_headers)
     handlers = Handlers(
         users=ResourceHandlers(USER, directory, rules),
         groups=ResourceHandlers(GROUP, directory, rules),
-        discovery=DiscoveryHandlers(settings.gateway_public_url),
+        user_lists=ListHandlers(USER, directory, rules),
+        group_lists=ListHandlers(GROUP, directory, rules),
+        root_lists=ListHandlers(None, directory, rules),
+        bulk=BulkHandlers(directory, rules),
+        discovery=DiscoveryHandlers(directory, rules),
         health=health,
     )
     add_routes(app, handlers)
     return app
+
+
+def _deadlines(settings: GatewaySettings) -> Deadlines:
+    return Deadlines(settings.gateway_rpc_timeout_s, settings.gateway_stream_timeout_s, settings.gateway_bulk_timeout_s)
 
 
 def _limits(settings: GatewaySettings) -> ConnectionLimits:

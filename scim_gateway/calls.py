@@ -1,6 +1,7 @@
 """Calls to the control plane: deadline, credential, who acts; gRPC errors become exceptions again."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from typing import TypeVar
 
@@ -17,15 +18,20 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long each kind of call may take, in seconds."""
+
+    rpc_s: float
+    stream_s: float
+    bulk_s: float
+
+
 class DirectoryCalls:
     """The directory as handlers see it: one method per RPC, on behalf of an actor."""
 
-    def __init__(self, control_plane: ControlPlane, rpc_timeout_s: float, stream_timeout_s: float) -> None:
-        self._control_plane, self._rpc_timeout_s, self._stream_timeout_s = (
-            control_plane,
-            rpc_timeout_s,
-            stream_timeout_s,
-        )
+    def __init__(self, control_plane: ControlPlane, deadlines: Deadlines) -> None:
+        self._control_plane, self._deadlines = control_plane, deadlines
         self._stub = control_plane.directory
 
     async def create(self, actor: Actor, message: directory.CreateResourceRequest) -> directory.Resource:
@@ -48,6 +54,14 @@ class DirectoryCalls:
         """Delete a resource."""
         await self._unary(self._stub.DeleteResource, message, actor)
 
+    async def bulk(self, actor: Actor, message: directory.BulkWriteRequest) -> Sequence[directory.BulkResult]:
+        """Carry out a BulkRequest and return what became of each operation."""
+        return (await self._unary(self._stub.BulkWrite, message, actor, self._deadlines.bulk_s)).results
+
+    async def discovery(self, actor: Actor, message: directory.GetDiscoveryRequest) -> str:
+        """Return the body of a discovery endpoint; ResourceNotFound if the tenant has no such schema or type."""
+        return (await self._unary(self._control_plane.schemas.GetDiscovery, message, actor)).document
+
     def list(
         self, actor: Actor, message: directory.ListResourcesRequest
     ) -> AsyncGenerator[directory.ListResourcesResponse, None]:
@@ -60,16 +74,19 @@ class DirectoryCalls:
         """Yield the pieces of a group's members as they come."""
         return self._stream(self._stub.StreamMembers, message, actor)
 
-    async def _unary(self, method: "grpc.aio.UnaryUnaryMultiCallable[Q, A]", message: Q, actor: Actor) -> A:
+    async def _unary(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Q, A]", message: Q, actor: Actor, timeout_s: float | None = None
+    ) -> A:
+        limit_s = self._deadlines.rpc_s if timeout_s is None else timeout_s
         try:
-            return await method(message, metadata=self._metadata(actor), timeout=self._rpc_timeout_s)
+            return await method(message, metadata=self._metadata(actor), timeout=limit_s)
         except grpc.aio.AioRpcError as err:
             raise decode(err) from err
 
     async def _stream(
         self, method: "grpc.aio.UnaryStreamMultiCallable[Q, A]", message: Q, actor: Actor
     ) -> AsyncGenerator[A, None]:
-        call = method(message, metadata=self._metadata(actor), timeout=self._stream_timeout_s)
+        call = method(message, metadata=self._metadata(actor), timeout=self._deadlines.stream_s)
         try:
             async for piece in call:
                 yield piece

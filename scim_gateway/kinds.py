@@ -1,5 +1,6 @@
 """The two resource types, with their names in URLs, in JSON and on the wire."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from protos.directory.v1.directory_pb2 import RESOURCE_TYPE_GROUP, RESOURCE_TYPE_USER, ResourceType
@@ -12,9 +13,20 @@ class Kind:
     name: str  # meta.resourceType
     endpoint: str  # below the base URL
     wire: ResourceType.ValueType
-    has_members: bool
 
 
-USER = Kind("User", "Users", RESOURCE_TYPE_USER, has_members=False)
-GROUP = Kind("Group", "Groups", RESOURCE_TYPE_GROUP, has_members=True)
+USER = Kind("User", "Users", RESOURCE_TYPE_USER)
+GROUP = Kind("Group", "Groups", RESOURCE_TYPE_GROUP)
 KINDS = (USER, GROUP)
+# A query of the root answers with both: each resource says which it is.
+KIND_OF: Mapping[int, Kind] = {kind.wire: kind for kind in KINDS}
+
+
+def location(base: str, kind: int, resource_id: str) -> str:
+    """Return a resource's absolute URL: the same text in Location, in meta.location and in a BulkResponse."""
+    return f"{base}/{KIND_OF[kind].endpoint}/{resource_id}"
+
+
+def version_tag(version: int) -> str:
+    """Return the weak entity tag of a version: the same text in ETag, in meta.version and in a BulkResponse."""
+    return f'W/"{version}"'

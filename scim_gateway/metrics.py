@@ -8,7 +8,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client 
 # Labels stay few: the first tenants that fail are named, the rest share one series.
 MAX_TENANT_LABELS = 1_000
 OTHER_TENANT = "other"
-METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 REASONS = frozenset({"missing", "malformed", "unknown", "mismatch", "revoked", "expired", "scope"})
 
 

@@ -3,34 +3,43 @@
 import asyncio
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from aiohttp import hdrs, web
 
 from control_plane.scim.errors import (
     BadRequest,
+    InvalidCount,
+    InvalidCursor,
     InvalidFilter,
     InvalidSyntax,
     InvalidValue,
     PayloadTooLarge,
     ResourceNotFound,
+    ScimError,
     UnsupportedMediaType,
 )
+from control_plane.scim.messages import SearchRequest, parse_sort_order
 from scim_gateway.errors import RequestTimeout
 from scim_gateway.token_verifier import Caller
 
-SCIM_PREFIX = "/scim/v2"
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 MEDIA_TYPES = frozenset({"application/scim+json", "application/json"})
 # The control plane's own limits (directory.proto), so that it need not be asked.
 MAX_FILTER_BYTES = 2_048
+MAX_SORT_BYTES = 1_024
+MAX_NAMES_BYTES = 8_192
+MAX_CURSOR_BYTES = 8_192
 MAX_ID_LENGTH = 200
 MAX_ETAG_LENGTH = 1_000
 # Beyond what int64 holds every number means the same: the last page, or all of it.
 MAX_INTEGER = 10**18
 
-_HOST = re.compile(r"[0-9A-Za-z._\-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
+_BOM = b"\xef\xbb\xbf"
+# Parameters of a list that have one value.
+_SINGLE = ("filter", "sortBy", "sortOrder", "startIndex", "count", "cursor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +49,6 @@ class Actor:
     tenant_id: str
     key_id: str
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListQuery:
-    """The query of a list: RFC 7644 sections 3.4.2.2 and 3.4.2.4. ``count`` None: not given."""
-
-    filter: str
-    start_index: int
-    count: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,60 +63,87 @@ class Selection:
         return bool(self.attributes or self.excluded)
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """If-Match and If-None-Match, lists included; empty if not sent."""
+
+    match: str
+    none_match: str
+
+
+DEFAULT_SELECTION = Selection("", "")
+NO_CONDITIONS = Conditions("", "")
+
+
 def actor_of(request: web.Request) -> Actor:
     """Return who sends this (authenticated) request."""
     caller = request[CALLER]
     return Actor(caller.tenant_id, caller.key_id, request.remote or "")
 
 
-def base_url(request: web.Request, public_url: str) -> str:
-    """Return the absolute URL before "/Users": from the setting, or from the request; BadRequest if Host is no host."""
-    if public_url:
-        return public_url.rstrip("/") + SCIM_PREFIX
-    if not _HOST.fullmatch(request.host):
-        raise BadRequest("the Host header is not a host name")
-    return f"{request.scheme}://{request.host}{SCIM_PREFIX}"
-
-
 def resource_id(request: web.Request, kind: str) -> str:
     """Return the id in the path; one that no resource can have is ResourceNotFound at once."""
     given = request.match_info["id"]
-    if len(given) > MAX_ID_LENGTH or not _is_text(given):
+    if len(given) > MAX_ID_LENGTH or "\0" in given or not _is_text(given):
         raise ResourceNotFound(f"no such {kind}")
     return given
 
 
-def etag_of(request: web.Request) -> str:
-    """Return the If-Match header, lists included; empty if there is none."""
-    given = ", ".join(request.headers.getall(hdrs.IF_MATCH, []))
-    if len(given) > MAX_ETAG_LENGTH or not _is_text(given):
-        raise BadRequest("the If-Match header is not a list of entity tags")
-    return given
-
-
-def list_query(request: web.Request) -> ListQuery:
-    """Return the query of a list; InvalidValue if a number is none, InvalidFilter if the filter is too long.
-
-    ``sortBy`` and unknown parameters are ignored, as RFC 7644 section 3.4.2.3 allows. A cursor is not: a client that
-    pages by it would read the first page for ever.
-    """
-    query = request.query
-    if "cursor" in query:
-        raise BadRequest("paging by cursor (RFC 9865) is not supported yet: use startIndex and count")
-    filter_text = query.get("filter", "")
-    if not _is_text(filter_text):
-        raise InvalidFilter("the filter is not valid UTF-8")
-    if len(filter_text.encode()) > MAX_FILTER_BYTES:
-        raise InvalidFilter(f"the filter is longer than {MAX_FILTER_BYTES} bytes")
-    start_index = _integer(query.get("startIndex", "1"), "startIndex")
-    count = _integer(query["count"], "count") if "count" in query else None
-    return ListQuery(filter_text, start_index, count)
+def conditions_of(request: web.Request) -> Conditions:
+    """Return the preconditions; BadRequest if one is longer than any list of entity tags."""
+    headers = request.headers
+    if hdrs.IF_MATCH not in headers and hdrs.IF_NONE_MATCH not in headers:
+        return NO_CONDITIONS
+    return Conditions(_tags(request, hdrs.IF_MATCH), _tags(request, hdrs.IF_NONE_MATCH))
 
 
 def selection(request: web.Request) -> Selection:
-    """Return ``attributes`` and ``excludedAttributes``; repeated parameters add up."""
+    """Return ``attributes`` and ``excludedAttributes``; repeated parameters add up. InvalidValue if one is too long."""
     query = request.query
-    return Selection(",".join(query.getall("attributes", [])), ",".join(query.getall("excludedAttributes", [])))
+    if not query:
+        return DEFAULT_SELECTION
+    _refuse_broken_query(request)
+    return Selection(
+        _bounded(",".join(query.getall("attributes", ())), MAX_NAMES_BYTES, "attributes"),
+        _bounded(",".join(query.getall("excludedAttributes", ())), MAX_NAMES_BYTES, "excludedAttributes"),
+    )
+
+
+def search_of(request: web.Request) -> SearchRequest:
+    """Return the query of a list (RFC 7644 section 3.4.2, RFC 9865 section 2).
+
+    InvalidValue if a number is none (InvalidCount for ``count`` beside a cursor) or ``sortOrder`` no order; unknown
+    parameters are ignored. A parameter given twice counts if both say the same: nobody shall find that the one he
+    meant was the one left out.
+    """
+    query, chosen = request.query, selection(request)
+    given = {name: _once(query.getall(name), name) for name in _SINGLE if name in query}
+    cursor, count, order = given.get("cursor"), given.get("count"), given.get("sortOrder", "")
+    return SearchRequest(
+        attributes=chosen.attributes,
+        excluded=chosen.excluded,
+        filter=given.get("filter", ""),
+        sort_by=given.get("sortBy", "").strip(),
+        descending=parse_sort_order(order),
+        start_index=_integer(given.get("startIndex", "1"), "startIndex", InvalidValue),
+        count=None if count is None else _integer(count, "count", InvalidValue if cursor is None else InvalidCount),
+        cursor=cursor,
+    )
+
+
+def checked(asked: SearchRequest) -> SearchRequest:
+    """Return ``asked``, from a query or a body, if the control plane will read it; the error names what is too long."""
+    _bounded(asked.filter, MAX_FILTER_BYTES, "the filter", InvalidFilter)
+    _bounded(asked.sort_by, MAX_SORT_BYTES, "sortBy")
+    _bounded(asked.attributes, MAX_NAMES_BYTES, "attributes")
+    _bounded(asked.excluded, MAX_NAMES_BYTES, "excludedAttributes")
+    _bounded(asked.cursor or "", MAX_CURSOR_BYTES, "the cursor", InvalidCursor)
+    return asked
+
+
+def clamped(number: int) -> int:
+    """Return ``number`` as int64 can hold it: beyond 10^18 every number means the same."""
+    return max(-MAX_INTEGER, min(MAX_INTEGER, number))
 
 
 async def body_text(request: web.Request, max_bytes: int, timeout_s: float) -> str:
@@ -140,6 +167,9 @@ async def body_text(request: web.Request, max_bytes: int, timeout_s: float) -> s
         raise RequestTimeout(f"the body did not arrive within {timeout_s:g} s") from None
     except web.RequestPayloadError:
         raise BadRequest("the body's transfer coding is broken") from None
+    if body.startswith(_BOM):
+        # RFC 8259 section 8.1 lets a parser ignore it, and serializers of .NET write it.
+        del body[: len(_BOM)]
     try:
         return body.decode()
     except UnicodeDecodeError:
@@ -156,10 +186,48 @@ def _refuse_other_media(request: web.Request) -> None:
         raise UnsupportedMediaType("compressed bodies are not supported")
 
 
-def _integer(given: str, name: str) -> int:
+def _tags(request: web.Request, name: str) -> str:
+    given = ", ".join(request.headers.getall(name, []))
+    if len(given) > MAX_ETAG_LENGTH or not _is_text(given):
+        raise BadRequest(f"the {name} header is not a list of entity tags")
+    return given
+
+
+def _refuse_broken_query(request: web.Request) -> None:
+    """Raise InvalidFilter or InvalidValue for what is not UTF-8: yarl puts U+FFFD there, and another question."""
+    raw = request.rel_url.raw_query_string
+    if "%" not in raw:
+        return
+    for part in raw.split("&"):
+        name, _, value = part.partition("=")
+        try:
+            unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            refusal = InvalidFilter if name == "filter" else InvalidValue
+            raise refusal(f"{name[:MAX_ID_LENGTH]} is not valid UTF-8") from None
+
+
+def _once(values: list[str], name: str) -> str:
+    if any(value != values[0] for value in values):
+        refusal = InvalidFilter if name == "filter" else InvalidValue
+        raise refusal(f"{name} is given {len(values)} times, with different values")
+    return values[0]
+
+
+def _integer(given: str, name: str, refusal: type[ScimError]) -> int:
     if not _INTEGER.fullmatch(given.strip()):
-        raise InvalidValue(f"{name} is not an integer")
-    return max(-MAX_INTEGER, min(MAX_INTEGER, int(given)))
+        raise refusal(f"{name} is not an integer")
+    return int(given)
+
+
+def _bounded(text: str, max_bytes: int, name: str, refusal: type[ScimError] = InvalidValue) -> str:
+    if not _is_text(text):
+        raise refusal(f"{name} is not valid UTF-8")
+    if "\0" in text:
+        raise refusal(f"{name} holds the character NUL")
+    if len(text) > max_bytes // 4 and len(text.encode()) > max_bytes:
+        raise refusal(f"{name} is longer than {max_bytes} bytes")
+    return text
 
 
 def _is_text(given: str) -> bool:

@@ -27,7 +27,8 @@ async def stream(
 ) -> web.StreamResponse:
     """Answer with ``pieces``.
 
-    An error after :data:`SPOOL_BYTES` cuts the connection, so that nobody takes a half for the whole.
+    An error after :data:`SPOOL_BYTES` cuts the connection, so that nobody takes a half for the whole. HEAD ends there,
+    without a Content-Length: nobody renders a hundred thousand members to count their bytes.
     """
     held = bytearray()
     response: web.StreamResponse | None = None
@@ -37,6 +38,8 @@ async def stream(
                 held += piece
                 if len(held) < SPOOL_BYTES:
                     continue
+                if request.method == hdrs.METH_HEAD:
+                    return web.Response(status=status, headers={hdrs.CONTENT_TYPE: SCIM_JSON, **(headers or {})})
                 if response is None:
                     response = web.StreamResponse(
                         status=status, headers={hdrs.CONTENT_TYPE: SCIM_JSON, **(headers or {})}

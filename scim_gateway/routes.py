@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from scim_gateway.base_url import SCIM_PREFIX
+from scim_gateway.handlers.bulk import BulkHandlers
 from scim_gateway.handlers.discovery import DiscoveryHandlers
 from scim_gateway.handlers.health import HealthHandlers
-from scim_gateway.handlers.refused import MethodGuard, not_found, not_implemented
+from scim_gateway.handlers.lists import ListHandlers
+from scim_gateway.handlers.refused import MethodGuard, no_me, not_found
 from scim_gateway.handlers.resources import ResourceHandlers
-from scim_gateway.requests import SCIM_PREFIX
 
 OUTSIDE = "/{outside}"
 UNKNOWN = SCIM_PREFIX + "/{unknown}"
 PUBLIC_ROUTES = frozenset({"/livez", "/readyz", OUTSIDE})
-# Parts of RFC 7644 that come later: refused honestly, and not advertised.
-NOT_YET = ("/Bulk", "/Me", "/.search", "/Users/.search", "/Groups/.search")
+SEARCHES = ("/.search", "/Users/.search", "/Groups/.search")
+# A search is a POST that reads (RFC 7644 section 3.4.3).
+READ_ROUTES = frozenset(SCIM_PREFIX + path for path in SEARCHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,41 +27,54 @@ class Handlers:
 
     users: ResourceHandlers
     groups: ResourceHandlers
+    user_lists: ListHandlers
+    group_lists: ListHandlers
+    root_lists: ListHandlers
+    bulk: BulkHandlers
     discovery: DiscoveryHandlers
     health: HealthHandlers
 
 
 def add_routes(app: web.Application, handlers: Handlers) -> None:
     """Add every path to ``app``."""
-    for path in NOT_YET:
-        _add(app, SCIM_PREFIX + path, {"*": not_implemented})
-    for name, resources in (("Users", handlers.users), ("Groups", handlers.groups)):
-        _add(app, f"{SCIM_PREFIX}/{name}", {"GET": resources.list, "POST": resources.create})
-        one: dict[str, Handler] = {
-            "GET": resources.get,
-            "PUT": resources.replace,
-            "PATCH": resources.patch,
-            "DELETE": resources.delete,
-        }
-        _add(app, f"{SCIM_PREFIX}/{name}/{{id}}", one)
+    _add(app, SCIM_PREFIX + "/Me", {"*": no_me})
+    _add(app, SCIM_PREFIX + "/Bulk", {"POST": handlers.bulk.bulk})
+    for path, lists in zip(SEARCHES, (handlers.root_lists, handlers.user_lists, handlers.group_lists), strict=True):
+        _add(app, SCIM_PREFIX + path, {"POST": lists.search})
+    _add_resources(app, "/Users", handlers.users, handlers.user_lists)
+    _add_resources(app, "/Groups", handlers.groups, handlers.group_lists)
     discovery = handlers.discovery
     for path, handler in (
         ("/ServiceProviderConfig", discovery.service_provider_config),
         ("/Schemas", discovery.schemas),
-        ("/Schemas/{id}", discovery.schema),
+        ("/Schemas/{id}", discovery.schemas),
         ("/ResourceTypes", discovery.resource_types),
-        ("/ResourceTypes/{name}", discovery.resource_type),
+        ("/ResourceTypes/{id}", discovery.resource_types),
     ):
         _add(app, SCIM_PREFIX + path, {"GET": handler})
     _add(app, "/livez", {"GET": handlers.health.livez})
     _add(app, "/readyz", {"GET": handlers.health.readyz})
+    _add(app, SCIM_PREFIX, {"GET": handlers.root_lists.list})
     # Catch-alls, so that "not found" passes the middlewares like everything else.
-    _add(app, SCIM_PREFIX, {"*": not_found})
     app.router.add_route("*", SCIM_PREFIX + "/{unknown:.*}", not_found, expect_handler=_expect_later)
     app.router.add_route("*", "/{outside:.*}", not_found, expect_handler=_expect_later)
 
 
+def _add_resources(app: web.Application, path: str, resources: ResourceHandlers, lists: ListHandlers) -> None:
+    _add(app, SCIM_PREFIX + path, {"GET": lists.list, "POST": resources.create})
+    one: dict[str, Handler] = {
+        "GET": resources.get,
+        "PUT": resources.replace,
+        "PATCH": resources.patch,
+        "DELETE": resources.delete,
+    }
+    _add(app, SCIM_PREFIX + path + "/{id}", one)
+
+
 def _add(app: web.Application, path: str, methods: dict[str, Handler]) -> None:
+    """Add ``path``, also with a slash at its end; what answers GET answers HEAD (RFC 9110 section 9.3.2)."""
+    if "GET" in methods:
+        methods = {"GET": methods["GET"], "HEAD": methods["GET"], **methods}
     for variant in (path, path + "/"):  # OneLogin and the Microsoft suite end paths with a slash
         resource = app.router.add_resource(variant)
         for method, handler in methods.items():

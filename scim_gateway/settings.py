@@ -19,6 +19,10 @@ class GatewaySettings:
     gateway_public_url: str = setting(
         'URL before "/scim/v2" in answers, as the outside sees it; empty: scheme and Host of the request', default=""
     )
+    gateway_trusted_proxies: str = setting(
+        "Networks (CIDR, comma-separated) whose Forwarded and X-Forwarded-Proto/-Host are believed; the URL above wins",
+        default="",
+    )
     control_plane: str = setting("Control planes, ip:port,ip:port or one DNS name", default="127.0.0.1:50051")
     metrics_listen: str = setting("host:port of /metrics; port 0 asks for a free one", default="127.0.0.1:9102")
     log_level: str = setting("DEBUG, INFO, WARNING or ERROR", default="INFO")
@@ -39,5 +43,6 @@ class GatewaySettings:
     )
     gateway_rpc_timeout_s: float = setting("Deadline in seconds of a call to the control plane; then 503", default=10.0)
     gateway_stream_timeout_s: float = setting("Deadline in seconds of a streamed list or member list", default=60.0)
+    gateway_bulk_timeout_s: float = setting("Deadline in seconds of a bulk request", default=60.0)
     gateway_token_cache_size: int = setting("Most verified bearer tokens kept in memory", default=10_000)
     gateway_drain_s: float = setting("Seconds after SIGTERM in which requests at work may finish", default=8.0)

@@ -1,4 +1,4 @@
-"""What is not here: endpoints not spoken yet, methods not allowed, paths unknown. Each in SCIM form."""
+"""What is not here: the endpoint that cannot be, methods not allowed, paths unknown. Each in SCIM form."""
 
 from typing import NoReturn
 
@@ -8,9 +8,9 @@ from control_plane.scim.errors import NotImplementedHere, ResourceNotFound
 from scim_gateway.errors import WrongMethod
 
 
-async def not_implemented(_request: web.Request) -> NoReturn:
-    """501 for the parts of RFC 7644 that this server does not speak, and does not advertise."""
-    raise NotImplementedHere("this endpoint is not implemented")
+async def no_me(_request: web.Request) -> NoReturn:
+    """501 for /Me (RFC 7644 section 3.11), whatever the method."""
+    raise NotImplementedHere("/Me is not implemented: a token belongs to a provisioning client, not to a user")
 
 
 async def not_found(_request: web.Request) -> NoReturn:

@@ -20,13 +20,22 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +(muster_[0-9A-Za-z_]{20,200}) *
 class Authenticator:
     """Lets a request pass that carries a good token with the scope its method needs."""
 
-    def __init__(self, verifier: TokenVerifier, metrics: GatewayMetrics, public_routes: frozenset[str]) -> None:
-        self._verifier, self._metrics, self._public_routes = verifier, metrics, public_routes
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        metrics: GatewayMetrics,
+        public_routes: frozenset[str],
+        read_routes: frozenset[str],
+    ) -> None:
+        """``public_routes`` need no token; ``read_routes`` only read, whatever the method."""
+        self._verifier, self._metrics = verifier, metrics
+        self._public_routes, self._read_routes = public_routes, read_routes
 
     @web.middleware
     async def authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Put the caller into the request; AuthenticationFailed or Forbidden otherwise."""
-        if route_of(request) in self._public_routes:
+        route = route_of(request)
+        if route in self._public_routes:
             return await handler(request)
         try:
             caller = await self._verifier.verify(_presented(request))
@@ -34,7 +43,8 @@ class Authenticator:
             self._metrics.auth_failed(err.tenant, err.reason)
             raise
         request[CALLER] = caller
-        scope = SCOPE_SCIM_READ if request.method in ("GET", "HEAD") else SCOPE_SCIM_WRITE
+        is_read = request.method in ("GET", "HEAD") or route in self._read_routes
+        scope = SCOPE_SCIM_READ if is_read else SCOPE_SCIM_WRITE
         if scope not in caller.scopes:
             self._metrics.auth_failed(caller.tenant_id, "scope")
             raise Forbidden("the bearer token does not allow this method")

@@ -28,8 +28,8 @@ def assert_common_headers(answer: Answer) -> None:
     ("method", "path", "status", "allow"),
     [
         ("GET", "/nowhere", 404, None),
-        ("POST", "/", 404, None),
-        ("GET", "", 404, None),
+        ("POST", "/", 405, "GET, HEAD"),
+        ("DELETE", "", 405, "GET, HEAD"),
         ("GET", "/Users/1/emails", 404, None),
         ("GET", "/users", 404, None),
         ("GET", "/018f0000-0000-7000-8000-000000000001", 404, None),
@@ -38,21 +38,27 @@ def assert_common_headers(answer: Answer) -> None:
         ("GET", "/Users/a%2Fb", 404, None),
         ("GET", "/Schemas/nosuch", 404, None),
         ("GET", "/ResourceTypes/Device", 404, None),
-        ("PUT", "/Users", 405, "GET, POST"),
-        ("DELETE", "/Groups", 405, "GET, POST"),
-        ("POST", "/Users/1", 405, "GET, PUT, PATCH, DELETE"),
-        ("PROPFIND", "/Users", 405, "GET, POST"),
-        ("OPTIONS", "/Users", 405, "GET, POST"),
-        ("POST", "/ServiceProviderConfig", 405, "GET"),
-        ("PUT", "/Schemas", 405, "GET"),
-        ("PATCH", "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User", 405, "GET"),
-        ("DELETE", "/ResourceTypes/User", 405, "GET"),
-        ("POST", "/Bulk", 501, None),
-        ("GET", "/Me", 501, None),
-        ("PATCH", "/Me", 501, None),
-        ("POST", "/.search", 501, None),
-        ("POST", "/Users/.search", 501, None),
-        ("POST", "/Groups/.search/", 501, None),
+        ("PUT", "/Users", 405, "GET, HEAD, POST"),
+        ("DELETE", "/Groups", 405, "GET, HEAD, POST"),
+        ("POST", "/Users/1", 405, "GET, HEAD, PUT, PATCH, DELETE"),
+        ("PROPFIND", "/Users", 405, "GET, HEAD, POST"),
+        ("OPTIONS", "/Users", 405, "GET, HEAD, POST"),
+        ("POST", "/ServiceProviderConfig", 405, "GET, HEAD"),
+        ("PUT", "/Schemas", 405, "GET, HEAD"),
+        ("PATCH", "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User", 405, "GET, HEAD"),
+        ("DELETE", "/ResourceTypes/User", 405, "GET, HEAD"),
+        ("GET", "/Schemas/" + "u" * 201, 404, None),
+        ("GET", "/Schemas/%00", 404, None),
+        ("GET", "/Schemas/%FF", 404, None),
+        ("GET", "/Bulk", 405, "POST"),
+        ("PUT", "/Bulk/", 405, "POST"),
+        ("GET", "/.search", 405, "POST"),
+        ("GET", "/Users/.search", 405, "POST"),
+        ("DELETE", "/Groups/.search/", 405, "POST"),
+        *((method, "/Me", 501, None) for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")),
+        ("GET", "/Me/", 501, None),
+        ("GET", "/ServiceProviderConfig?filter=id%20pr", 403, None),
+        ("GET", "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User?filter=id%20pr", 403, None),
         ("GET", "/Schemas?filter=id%20pr", 403, None),
         ("GET", "/ResourceTypes?filter=id%20pr", 403, None),
         ("GET", "/Users?attributes=userName&excludedAttributes=emails", 400, None),
@@ -74,21 +80,8 @@ async def test_outside_the_scim_base_there_is_nothing(gateway: RunningGateway, p
         assert_scim_error(await gateway.send("GET", path, token=token), 404)
 
 
-async def test_discovery_answers_to_those_with_a_token(gateway: RunningGateway) -> None:
-    for path in (
-        "/ServiceProviderConfig",
-        "/Schemas",
-        "/Schemas/",
-        "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User",
-        "/ResourceTypes",
-        "/ResourceTypes/Group",
-    ):
-        answer = await gateway.send("GET", path)
-        assert answer.status == 200, path
-        assert answer.headers["Content-Type"] == "application/scim+json; charset=utf-8"
-        assert_common_headers(answer)
-    user_type = (await gateway.send("GET", "/ResourceTypes/User")).json
-    assert user_type["meta"]["location"] == f"{gateway.base}/ResourceTypes/User"
+async def test_me_says_why_it_is_not_there(gateway: RunningGateway) -> None:
+    assert "provisioning client" in (await gateway.send("GET", "/Me")).json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +143,7 @@ async def test_a_bug_is_500_with_a_reference_that_stands_in_the_log(
     def broken(*_: object) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr("scim_gateway.handlers.resources.list_query", broken)
+    monkeypatch.setattr("scim_gateway.handlers.lists.search_of", broken)
     answer = await gateway.send("GET", "/Users")
     assert_scim_error(answer, 500)
     reference = answer.headers["X-Request-Id"]

@@ -6,6 +6,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from tests.fakes.control_plane import GATEWAY_TOKEN, FakeControlPlane
 from tests.fixtures.gateway import eventually
 
 LIMIT_S = 10.0
+MEBIBYTE = 1024 * 1024
 
 
 async def start(**env: str) -> Process:
@@ -83,6 +85,36 @@ async def test_serve_then_finish_what_is_at_work_and_exit(
         assert await process.wait() == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to look at another process's memory")
+async def test_a_large_group_is_streamed_with_bounded_memory(
+    process: Process, fake_control_plane: FakeControlPlane
+) -> None:
+    port = (await event(process, "ready"))["port"]
+    group = fake_control_plane.add_group(0)
+    member = {"value": "v" * 36, "$ref": "r" * 100, "display": "d" * 100, "type": "User"}
+    # Three times as many as are promised, so that holding them would show: more than 64 MiB in all.
+    fake_control_plane.state.members[group] = [member] * 300_000
+    headers = {"Authorization": f"Bearer {fake_control_plane.issue('default')}"}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
+        async with session.get("/scim/v2/Groups?count=0") as answer:
+            assert answer.status == 200
+        before = _memory(process, "VmRSS")
+        for path in (f"/scim/v2/Groups/{group}", "/scim/v2/Groups", f"/scim/v2/Groups/{group}?attributes=members"):
+            size = 0
+            async with session.get(path) as answer:
+                assert answer.status == 200
+                async for piece in answer.content.iter_any():
+                    size += len(piece)
+            assert size > 80 * MEBIBYTE
+    assert _memory(process, "VmHWM") - before < 64 * MEBIBYTE
+
+
+def _memory(process: Process, name: str) -> int:
+    """Return bytes of a process's resident memory: now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
 async def _status(session: aiohttp.ClientSession, url: str) -> tuple[int, str | None]:
     async with session.get(url) as answer:
         await answer.read()
@@ -94,4 +126,13 @@ async def test_a_missing_secret_is_named() -> None:
     _, stderr = await process.communicate()
     assert process.returncode == 1
     assert b"MUSTER_GATEWAY_TOKEN" in stderr
+    assert b"Traceback" not in stderr
+
+
+async def test_a_trusted_proxy_that_is_no_network_is_named() -> None:
+    process = await start(MUSTER_GATEWAY_TOKEN=GATEWAY_TOKEN, MUSTER_GATEWAY_TRUSTED_PROXIES="10.0.0.0/8,proxy.example")
+    _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert b"MUSTER_GATEWAY_TRUSTED_PROXIES" in stderr
+    assert b"proxy.example" in stderr
     assert b"Traceback" not in stderr
