@@ -10,10 +10,10 @@ EXIT ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench dev protos lock format clean
+.PHONY: help setup demo test conformance check bench dev protos lock format clean
 
 help: ## What each target does
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements/build.txt requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Muster needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -33,6 +33,9 @@ dev: $(STAMP) ## The whole stack on the embedded engines, data in ./.muster, unt
 
 test: $(STAMP) ## Every test, on real PostgreSQL, Valkey and gRPC
 	@$(BIN)/python -m pytest $(ARGS)
+
+conformance: $(STAMP) ## The suites in ../shared/conformance, if they are there, against a new stack; ARGS=okta_spec.py runs one
+	@$(BIN)/python -m tests.conformance.run_shared $(ARGS)
 
 check: $(STAMP) ## Lint, types, import rules, wire contract, compose file
 	@$(BIN)/ruff check .
