@@ -18,13 +18,13 @@ from types import FrameType
 
 from rich.console import Console
 
-from tests.bench import http_scenarios, leases, machine, memory
+from tests.bench import http_scenarios, leases, machine, memory, protocol
 from tests.bench.dev_stack import dev_stack
 from tests.bench.echo_server import echo_server
 from tests.bench.errors import BenchError
-from tests.bench.report import MemoryUse, Report, Throughput, as_json, show
+from tests.bench.report import MemoryUse, Report, StreamedGet, Throughput, as_json, show
 from tests.bench.scale import FULL, QUICK, Scale
-from tests.bench.seed import seed_users
+from tests.bench.seed import seed_protocol, seed_users
 
 # Imports and first connections are over; what remains is what an idle process keeps.
 SETTLE_S = 2.0
@@ -54,6 +54,8 @@ def main() -> int:
 def _run(scale: Scale, *, quick: bool) -> Report:
     started_at, began, load = datetime.now(UTC), time.monotonic(), os.getloadavg()[0]
     memory_use, lines = _http(scale)
+    compared, streamed = _protocol(scale)
+    lines += compared
     lines.append(_leases(scale))
     return Report(
         started_at=started_at.isoformat(timespec="seconds"),
@@ -62,6 +64,7 @@ def _run(scale: Scale, *, quick: bool) -> Report:
         machine=machine.describe(load),
         throughput=tuple(lines),
         memory=memory_use,
+        streamed=streamed,
     )
 
 
@@ -77,6 +80,17 @@ def _http(scale: Scale) -> tuple[MemoryUse, list[Throughput]]:
             _say(line.name)
             lines.append(line)
         return memory_use, lines
+
+
+def _protocol(scale: Scale) -> tuple[list[Throughput], StreamedGet]:
+    with _folder() as folder, dev_stack(folder, with_worker=True) as stack:
+        _say("seeding a large tenant")
+        seed_protocol(stack, scale)
+        lines = []
+        for line in protocol.run(stack, scale):
+            _say(line.name)
+            lines.append(line)
+        return lines, protocol.streamed_get(stack, scale)
 
 
 def _leases(scale: Scale) -> Throughput:

@@ -34,6 +34,7 @@ class Stack:
     scim_token: str = field(repr=False)
     tenant: TenantId
     second_tenant: TenantId
+    second_scim_token: str = field(repr=False)
     grpc_target: str
     admin_token: str = field(repr=False)
     worker_token: str = field(repr=False)
@@ -105,6 +106,7 @@ def _read(data: Path, ready: Path) -> Stack:
         scim_token=told["scim_token"],
         tenant=TenantId(UUID(told["tenant"])),
         second_tenant=TenantId(UUID(told["second_tenant"])),
+        second_scim_token=told["second_scim_token"],
         grpc_target=told["grpc_target"],
         admin_token=told["admin_token"],
         worker_token=state.load(data).secrets.worker_token,

@@ -28,20 +28,30 @@ TPS = re.compile(r"^tps = ([0-9.]+) \(without initial connection time\)$", re.MU
 FAILED = re.compile(r"^number of failed transactions: ([0-9]+) ", re.MULTILINE)
 PARAMETER = re.compile(r"%\((\w+)\)[sbt]")
 
+# Ordered by time, as the product's are, and the same all over the transaction.
+ID = (
+    "(lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7000'"
+    " || lpad(to_hex(:key::bigint), 16, '0'))::uuid"
+)
 BEGIN_VALUES = {"tenant": ":tenant", "timeout": "'5000'", "lock": ":lock"}
 USER_VALUES = {
     "tenant": ":tenant",
     "slot": ":slot",
-    "ids": "ARRAY[uuidv7()]",
+    "ids": f"ARRAY[{ID}]",
     "types": "ARRAY[1]",
-    "user_names": "ARRAY['pgbench.' || :key || '@contoso.example']",
-    "user_name_keys": "ARRAY['pgbench.' || :key || '@contoso.example']",
+    "user_names": "ARRAY['pgbench.' || :key::text || '@contoso.example']",
+    "user_name_keys": "ARRAY['pgbench.' || :key::text || '@contoso.example']",
     "external_ids": "ARRAY['8aa1a0c0-c4c3-4bc0-b4a5-' || :key]",
     "display_names": "ARRAY['Adele Vance']",
     "display_name_keys": "ARRAY['adele vance']",
     "actives": "ARRAY[true]",
     "ats": "ARRAY[now()]",
     "documents": "ARRAY[:document]",
+    # Both addresses of the user, as scim/keys.py gives them; the manager is the same for all.
+    "key_ids": f"ARRAY[{ID}, {ID}, {ID}]",
+    "key_attributes": "ARRAY['emails.value', 'emails.value', :manager]",
+    "key_values": "ARRAY['pgbench.' || :key::text || '@contoso.example', 'pg.' || :key::text || '@mail.example',"
+    " '8aa1a0c0-c4c3-4bc0-b4a5-000000000000']",
 }
 AUDIT_VALUES = {
     "ids": "ARRAY[uuidv7()]",
@@ -84,7 +94,9 @@ def create_transaction(tenant: TenantId) -> Transaction:
     )
     names = sorted({*orjson.loads(document), ENTERPRISE})
     details = orjson.dumps({"attributes": names}).decode()
-    return Transaction(script, {**_tenant(tenant), "document": document, "details": details})
+    return Transaction(
+        script, {**_tenant(tenant), "document": document, "details": details, "manager": f"{ENTERPRISE}:manager.value"}
+    )
 
 
 def read_transaction(tenant: TenantId, seeded: int) -> Transaction:

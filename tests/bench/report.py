@@ -64,6 +64,17 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamedGet:
+    """The GET of one large group: size in bytes, time, and by how many bytes the gateway's RSS rose meanwhile."""
+
+    members: int
+    size: int
+    seconds: float
+    growth: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything about one run."""
 
@@ -73,6 +84,7 @@ class Report:
     machine: dict[str, str]
     throughput: tuple[Throughput, ...]
     memory: MemoryUse | None
+    streamed: StreamedGet | None = None
 
 
 def as_json(report: Report) -> bytes:
@@ -85,6 +97,7 @@ def as_json(report: Report) -> bytes:
             "machine": report.machine,
             "throughput": [_throughput(line) for line in report.throughput],
             "memory": None if report.memory is None else _memory(report.memory),
+            "streamed_get": None if report.streamed is None else asdict(report.streamed),
         },
         option=orjson.OPT_INDENT_2,
     )
@@ -96,6 +109,8 @@ def show(report: Report, console: Console) -> None:
     console.print(_cpu_table(report.throughput))
     if report.memory is not None:
         console.print(_memory_table(report.memory))
+    if report.streamed is not None:
+        console.print(_streamed(report.streamed), highlight=False)
     console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()), highlight=False)
     note = " (quick: too short for figures to quote)" if report.quick else ""
     console.print(f"{report.started_at}, {report.seconds:.0f} s{note}", highlight=False)
@@ -168,6 +183,14 @@ def _memory_table(memory: MemoryUse) -> Table:
         total = sum(used.values())
         table.add_row(when, *(f"{value / MB:.1f}" for value in (*used.values(), total)))
     return table
+
+
+def _streamed(get: StreamedGet) -> str:
+    verdict = "pass" if get.growth < get.limit else "FAIL"
+    return (
+        f"GET of a group of {get.members:,} members: {get.size / MB:.1f} MB in {get.seconds:.2f} s; the gateway's RSS "
+        f"rose by {get.growth / MB:.1f} of at most {get.limit / MB:.0f} MB: {verdict}"
+    )
 
 
 def _table(title: str) -> Table:

@@ -16,6 +16,10 @@ class Scale:
     memory_first: int  # requests before growth is measured
     memory_step: int  # requests between two looks at the memory
     memory_steps: int
+    small_tenant: int  # users of the tenants that are compared
+    large_tenant: int
+    large_group: int  # members of the larger of two groups; fewer than the large tenant has users
+    bulk: int  # users in one bulk request
 
 
 FULL = Scale(
@@ -28,6 +32,10 @@ FULL = Scale(
     memory_first=10_000,
     memory_step=10_000,
     memory_steps=5,
+    small_tenant=10_000,
+    large_tenant=100_100,
+    large_group=100_000,
+    bulk=1_000,
 )
 QUICK = Scale(
     rounds=1,
@@ -39,4 +47,8 @@ QUICK = Scale(
     memory_first=600,
     memory_step=600,
     memory_steps=2,
+    small_tenant=200,
+    large_tenant=2_100,
+    large_group=2_000,
+    bulk=100,
 )
