@@ -309,5 +309,11 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _fields(item: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of a message by name in lower case: names are case-insensitive; of two spellings the first."""
-    return {name.lower(): value for name, value in reversed(item.items())}
+    """Return the members of a message by name in lower case: names are case-insensitive.
+
+    InvalidSyntax for two spellings of one: as in resources, nobody can know which one is meant.
+    """
+    found = {name.lower(): value for name, value in item.items()}
+    if len(found) < len(item):
+        raise InvalidSyntax("a member of the message stands twice, in different case")
+    return found

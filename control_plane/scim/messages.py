@@ -150,5 +150,11 @@ def _operation(item: object, number: int) -> Operation:
 
 
 def _field(item: dict[str, Any], name: str) -> Any:
-    """Return the member ``name`` (lower case) of a message, whose names are case-insensitive too; None if absent."""
-    return next((value for key, value in item.items() if key.lower() == name), None)
+    """Return the member ``name`` (lower case) of a message, whose names are case-insensitive too; None if absent.
+
+    InvalidSyntax for two spellings of it: as in resources, nobody can know which one is meant.
+    """
+    found = [value for key, value in item.items() if key.lower() == name]
+    if len(found) > 1:
+        raise InvalidSyntax(f'"{name}" stands twice, in different case')
+    return found[0] if found else None

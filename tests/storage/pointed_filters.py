@@ -33,6 +33,7 @@ POINTED: dict[ResourceType, list[tuple[str, str]]] = {
         ('groups[display sw X and type ne "direct"]', "groups display"),
         ("meta.lastModified ge X", "meta lastModified"),
         ("meta.lastModified eq X", "meta lastModified"),
+        ("meta.created co X", "meta created"),
         ("meta.lastModified gt X and userName pr", "meta lastModified"),
     ],
     ResourceType.GROUP: [

@@ -128,6 +128,8 @@ def test_a_bulk_id_on_two_posts_fails_both_for_nobody_knows_which_is_meant() -> 
         ({"Operations": {}}, InvalidSyntax),
         ({"Operations": []}, InvalidSyntax),
         ({"Operations": [user("a"), "text"]}, InvalidSyntax),
+        ({"Operations": [user("a")], "operations": []}, InvalidSyntax),
+        ({"Operations": [{**user("a"), "METHOD": "DELETE"}]}, InvalidSyntax),
         ({"Operations": [user("a")], "failOnErrors": 0}, InvalidValue),
         ({"Operations": [user("a")], "failOnErrors": True}, InvalidValue),
         ({"Operations": [user("a")], "failOnErrors": "1"}, InvalidValue),

@@ -48,6 +48,7 @@ def test_missing_schemas_foreign_keys_and_any_case_are_accepted() -> None:
         ({"Operations": [{"path": "a", "value": 1}]}, InvalidSyntax),
         ({"Operations": [{"op": "move", "path": "a", "value": 1}]}, InvalidSyntax),
         ({"Operations": [{"op": 5, "path": "a", "value": 1}]}, InvalidSyntax),
+        ({"Operations": [{"op": "add", "OP": "remove", "path": "a", "value": 1}]}, InvalidSyntax),
         ({"Operations": [{"op": "add", "path": 5, "value": 1}]}, InvalidSyntax),
         ({"Operations": [{"op": "add", "path": "a"}]}, InvalidValue),
         ({"Operations": [{"op": "replace", "path": "a"}]}, InvalidValue),
