@@ -30,7 +30,8 @@ STREAM_ROWS = 2000
 
 # Only newcomers are looked up and locked: with the lock, one that is being deleted just now counts as unknown instead
 # of breaking the foreign key. Each is looked up by itself (OFFSET 0 forbids a join): a plan made for all values expects
-# few members in the group, and would read it whole.
+# few members in the group, and would read it whole. Sets are arrays, or hashed IN under COALESCE: no plan can turn
+# that into a nested loop because it expects a small group.
 GIVEN: LiteralString = """
     WITH given AS MATERIALIZED (
         SELECT DISTINCT id FROM unnest(%(ids)b::uuid[]) AS g (id)
@@ -42,7 +43,7 @@ GIVEN: LiteralString = """
         ) m
     ), fresh AS MATERIALIZED (
         SELECT id FROM resources
-        WHERE id IN (SELECT id FROM given EXCEPT SELECT id FROM kept)
+        WHERE id = any(ARRAY(SELECT id FROM given EXCEPT SELECT id FROM kept))
           AND tenant_id = %(tenant)b::uuid AND id <> %(group)b::uuid
         ORDER BY id FOR KEY SHARE
     ), added AS (
@@ -60,7 +61,7 @@ REPLACE: LiteralString = (
     + """, gone AS (
         DELETE FROM memberships m
         WHERE m.group_id = %(group)b::uuid AND m.tenant_id = %(tenant)b::uuid
-          AND NOT EXISTS (SELECT FROM given g WHERE g.id = m.member_id)
+          AND NOT coalesce(m.member_id IN (SELECT id FROM given), false)
         RETURNING m.member_id
     )
     SELECT """
@@ -90,7 +91,8 @@ FILL: LiteralString = """
         ORDER BY id FOR KEY SHARE
     ), added AS (
         INSERT INTO memberships (tenant_id, group_id, member_id)
-        SELECT %(tenant)b::uuid, g.group_id, g.id FROM given g JOIN fresh f ON f.id = g.id WHERE g.id <> g.group_id
+        SELECT %(tenant)b::uuid, g.group_id, g.id FROM given g
+        WHERE coalesce(g.id IN (SELECT id FROM fresh), false) AND g.id <> g.group_id
         ON CONFLICT DO NOTHING
         RETURNING group_id, member_id
     )

@@ -17,13 +17,13 @@ from control_plane.domain.ids import ResourceId
 from control_plane.domain.resources import ResourceType
 from control_plane.scim.filters import parse_filter
 from control_plane.scim.sorting import parse_sort_by
-from control_plane.storage import member_filter
+from control_plane.storage import member_filter, memberships
 from control_plane.storage.engine import Storage, Tx
 from control_plane.storage.query import Query, search
 from tests.fixtures.postgres import Database, PostgresServer
 from tests.storage.random_directory import BASE, KINDS, REGISTRY
 from tests.storage.test_plans import nodes
-from tests.storage.world import World, group, make_world
+from tests.storage.world import World, group, make_world, new_id
 
 DIALECT = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
 NAME = "muster_test_stale_statistics"
@@ -216,3 +216,19 @@ async def test_members_are_selected_each_by_itself(here: tuple[World, ResourceId
         # The next test wants them as well.
         await tx.fetch("ROLLBACK TO before")
     check(measured.plans)
+
+
+@pytest.mark.parametrize("sql", [memberships.ADD, memberships.REPLACE], ids=["add", "full push"])
+async def test_a_push_of_half_the_members_looks_at_each_once(
+    here: tuple[World, ResourceId], sql: LiteralString
+) -> None:
+    world, big = here
+    async with world.storage.begin(world.tenant) as tx:
+        rows = await tx.fetch("SELECT member_id FROM memberships WHERE group_id = %(big)b::uuid", {"big": big})
+        ids = [row[0] for row in rows[::2]] + [new_id() for _ in range(len(rows) // 2)]
+        await tx.fetch("SAVEPOINT before")
+        explained = await tx.fetch(
+            "EXPLAIN (ANALYZE, FORMAT JSON) " + sql, {"tenant": tx.tenant, "group": big, "ids": ids}
+        )
+        await tx.fetch("ROLLBACK TO before")
+    check([explained[0][0][0]["Plan"]])
