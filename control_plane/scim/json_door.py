@@ -84,8 +84,7 @@ def _check_duplicates(raw: bytes, tree: dict[str, Any]) -> None:
     if countable and raw.count(b":") == orjson.dumps(tree).count(b":"):
         return
     try:
-        # Numbers stay text: in a value that a second key replaced they were never looked at, and int() has limits.
-        json.loads(raw, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+        json.loads(raw, object_pairs_hook=_unique)
     except RecursionError:
         # The tree is at most MAX_DEPTH deep, so this depth is in a value that a second key replaced.
         raise InvalidSyntax("a key stands twice in one object") from None

@@ -167,7 +167,8 @@ class _Work:
         """
         if target.is_members:
             self._charge(2 * path_length, target)
-        if not target.attribute.multi_valued or target.is_members:
+            return
+        if not target.attribute.multi_valued:
             return
         holder = self._document if target.extension is None else self._document.get(target.extension, {})
         existing = len(holder.get(target.attribute.name, ()))
@@ -177,7 +178,7 @@ class _Work:
     def _charge(self, steps: int, target: Target) -> None:
         self._steps += steps
         if self._steps > MAX_STEPS:
-            raise TooMany(f"this request compares too many elements of {target.attribute.name}: send it in parts")
+            raise TooMany(f"this request has too much work on {target.attribute.name}: send it in parts")
 
     def _attribute(self, op: Op, target: Target, selection: Filter | None, value: object) -> None:
         if self._switches.strict_attributes and op is not Op.REMOVE and target.sub is None:

@@ -116,7 +116,8 @@ MEMBERS_OF: LiteralString = """
 """
 # Counts one further than the limit: enough to know that it is exceeded. The limit is a subquery, so that no plan relies
 # on its value: one that expects the limit to let all members through may collect them all before it counts (a bitmap).
-# Whose text is too long counts as having too many.
+# Whose text is too long counts as having too many. Each member is looked up by itself: beside one huge group, a plan
+# for a group of average size would read everybody to show ten.
 RENDER: LiteralString = (
     """
     SELECT g.id,
@@ -131,9 +132,18 @@ RENDER: LiteralString = (
     ) c
     LEFT JOIN LATERAL (SELECT '[' || string_agg("""
     + MEMBER
-    + ", ',' ORDER BY m.member_id) || ']' AS members "
-    + MEMBERS_OF
-    + " g.id AND c.total <= %(limit)b::bigint) j ON true"
+    + """, ',' ORDER BY m.member_id) || ']' AS members
+        FROM (
+            SELECT m.member_id FROM memberships m
+            WHERE m.group_id = g.id AND m.tenant_id = %(tenant)b::uuid AND c.total <= %(limit)b::bigint
+            ORDER BY m.member_id LIMIT (SELECT %(limit)b::bigint)
+        ) m
+        CROSS JOIN LATERAL (
+            SELECT r.type, r.display_name FROM resources r
+            WHERE r.id = m.member_id AND r.tenant_id = %(tenant)b::uuid OFFSET 0
+        ) r
+    ) j ON true
+    """
 )
 # A user's groups, and the groups that hold those: upwards, by index probes alone (OFFSET 0 forbids joins, which may
 # read the memberships of everybody). UNION ends the walk where groups hold each other in a circle. It comes to direct

@@ -232,3 +232,13 @@ async def test_a_push_of_half_the_members_looks_at_each_once(
         )
         await tx.fetch("ROLLBACK TO before")
     check([explained[0][0][0]["Plan"]])
+
+
+async def test_a_small_group_beside_a_huge_one_reads_its_own_members(here: tuple[World, ResourceId]) -> None:
+    world, _ = here
+    async with world.storage.begin(world.tenant, read_only=True) as tx:
+        small = (await tx.fetch("SELECT id FROM resources WHERE display_name_key = 'g2' AND type = 2"))[0][0]
+        params = {"tenant": tx.tenant, "groups": [small], "base": "", "limit": 1_000, "bytes": 1_000_000}
+        explained = await tx.fetch("EXPLAIN (ANALYZE, FORMAT JSON) " + memberships.RENDER, params)
+    done = [(work(node), node["Node Type"]) for node in nodes(explained[0][0][0]["Plan"])]
+    assert sum(one for one, _ in done) <= 20 * PILOT, done

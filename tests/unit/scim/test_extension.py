@@ -190,6 +190,24 @@ def test_without_extensions_there_is_one_registry() -> None:
     unique = with_unique_group_names(default_registry(), True)
     assert with_unique_group_names(default_registry(), True) is unique
     assert with_unique_group_names(unique, True) is unique
+    assert with_unique_group_names(unique, False) is default_registry()
+
+
+def test_the_shared_registries_stay_shared_however_many_tenants_have_their_own() -> None:
+    unique = with_unique_group_names(default_registry(), True)
+    for number in range(100):
+        extension = Extension(Schema(f"urn:x:own-{number}", "Own", "", (Attribute("hat"),)), "User")
+        assert with_unique_group_names(extended_registry([extension]), True) is not unique
+    assert with_unique_group_names(extended_registry([]), True) is unique
+
+
+def test_an_extension_may_have_an_attribute_named_schemas() -> None:
+    own = Extension(Schema("urn:x:own", "Own", "", (Attribute("schemas"), Attribute("id"))), "User")
+    rules = ScimRules(extended_registry([own]))
+    items = [{"op": "add", "path": f"urn:x:own:{name}", "value": "v"} for name in ("schemas", "id")]
+    found = patch_user(_user(), *items, rules=rules).document
+    assert found["urn:x:own"] == {"schemas": "v", "id": "v"}
+    assert found["schemas"] == [USER_URN, "urn:x:own"]
 
 
 def test_an_extension_belongs_to_one_type() -> None:

@@ -33,6 +33,7 @@ def _nested(depth: int) -> str:
         pytest.param('{"a":9223372036854775808}', id="2 to the 63"),
         pytest.param('{"a":[-123456789012345678901234567890]}', id="a huge negative integer"),
         pytest.param('{"a":1e30}', id="a huge float"),
+        pytest.param('{"a":' + "9" * 5000 + ',"a":1}', id="more digits than int() takes, in what is dropped"),
         pytest.param('{"a":"\\ud800"}', id="a lone surrogate, escaped"),
         pytest.param('{"a":"\ud800"}', id="a lone surrogate, raw"),
         pytest.param(b'{"a":"\xff"}', id="no UTF-8"),
@@ -71,6 +72,12 @@ def test_refused(text: str | bytes) -> None:
 def test_a_key_twice_in_one_object_is_refused(text: str) -> None:
     with pytest.raises(InvalidSyntax, match="twice"):
         parse_object(text)
+
+
+def test_the_last_of_many_keys_is_found_to_be_a_double() -> None:
+    keys = ",".join(f'"k{number}":1' for number in range(MAX_KEYS - 1))
+    with pytest.raises(InvalidSyntax, match=f"'k{MAX_KEYS - 2}' stands twice"):
+        parse_object("{" + keys + f',"k{MAX_KEYS - 2}":2}}')
 
 
 def test_the_limits_themselves_are_allowed() -> None:

@@ -54,6 +54,15 @@ def test_a_long_value_is_left_out_unless_it_must_be_unique() -> None:
         keyed_values(BADGED, user() | {BADGE_URN: {"number": long}})
 
 
+@pytest.mark.parametrize("name", ["userName", "externalId", "displayName"])
+def test_a_long_value_of_a_column_is_refused_by_name(name: str) -> None:
+    keyed_values(USER, user(**{name: "x" * MAX_KEY_BYTES}))
+    # In bytes, of what is stored and of what is looked up: this letter folds to three.
+    for long in ("x" * (MAX_KEY_BYTES + 1), "ß" * 513, "ΐ" * 200):
+        with pytest.raises(InvalidValue, match=f"{name} is longer than {MAX_KEY_BYTES} bytes"):
+            keyed_values(USER, user(**{name: long}))
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

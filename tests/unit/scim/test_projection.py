@@ -204,6 +204,12 @@ def test_returned_is_enforced(attributes: Names, excluded: Names, badge: dict[st
     assert before == BADGED
 
 
+def test_an_unclosed_selection_is_an_unknown_name() -> None:
+    found = project("User", BADGED, "[" * 8000 + ",title", None, BADGE_RULES.registry)
+    assert found["title"] == "T"
+    assert "userName" not in found
+
+
 def test_a_model_that_hides_something_is_never_the_identity() -> None:
     assert not compile_projection("User", None, None, BADGE_RULES.registry).is_identity
     assert compile_projection("Group", None, None, BADGE_RULES.registry).is_identity

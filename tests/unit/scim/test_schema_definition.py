@@ -13,6 +13,7 @@ from control_plane.scim.schema import Mutability as Kind
 from control_plane.scim.schema_definition import (
     MAX_ATTRIBUTES,
     Extension,
+    attribute_count,
     check_change,
     check_extension,
     from_json,
@@ -61,7 +62,7 @@ def _unique(**characteristics: Any) -> Extension:
         (_extension(name=" "), "name"),
         (_extension(name="x" * 201), "name"),
         (Extension(Schema(URN, "X", "", ()), "User"), "at least one attribute"),
-        (Extension(Schema(URN, "X", "d" * 2001, (Attribute("a"),)), "User"), "description"),
+        (Extension(Schema(URN, "X", "d" * 1001, (Attribute("a"),)), "User"), "description"),
         (_extension(*(Attribute(f"a{number}") for number in range(MAX_ATTRIBUTES + 1))), "more than 100"),
         (_extension(Attribute("a"), Attribute("A")), "A is defined twice"),
         (_extension(Attribute("1a")), "1a"),
@@ -91,6 +92,10 @@ def _unique(**characteristics: Any) -> Extension:
         (_extension(Attribute("a", AttributeType.INTEGER, canonical_values=("1",))), "a cannot have canonicalValues"),
         (_extension(Attribute("a", canonical_values=("",))), "canonicalValues of a"),
         (_extension(Attribute("a", reference_types=("User",))), "a cannot have referenceTypes"),
+        (_extension(Attribute("a", canonical_values=("x",) * 101)), "canonicalValues of a"),
+        (_extension(Attribute("a", canonical_values=("x" * 201,))), "canonicalValues of a"),
+        (_extension(Attribute("a", AttributeType.REFERENCE, reference_types=("x",) * 21)), "referenceTypes of a"),
+        (_extension(Attribute("a", AttributeType.REFERENCE, reference_types=("x" * 101,))), "referenceTypes of a"),
         (_extension(Attribute("a", description="d" * 1001)), "description of a"),
     ],
 )
@@ -113,6 +118,8 @@ def test_refused_by_name(extension: Extension, named: str) -> None:
         "urn:x:a,b",
         "urn:x:a[b]",
         'urn:x:"',
+        "urn:x:a/b",
+        "urn:x:a%2Fb",
         "urn:x:(a)",
         "urn:x:ä",
         "http://x/y",
@@ -215,6 +222,11 @@ def test_absent_characteristics_are_the_defaults_of_the_rfc() -> None:
 def test_another_shape_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(InvalidValue):
         from_json(body)
+
+
+def test_sub_attributes_count_too() -> None:
+    assert attribute_count(_extension(A)) == 1
+    assert attribute_count(_extension(A, _complex(Attribute("s"), Attribute("t")))) == 4
 
 
 def test_references_and_binaries_are_case_exact_whatever_is_said() -> None:
