@@ -57,7 +57,7 @@ class Overloaded(MusterError):
 
 
 class Unavailable(MusterError):
-    """The truth cannot be reached just now; nothing was done. Try again after ``retry_after_s`` seconds."""
+    """The truth cannot be reached just now; it may have been done. Try again after ``retry_after_s`` seconds."""
 
     reason = "UNAVAILABLE"
 

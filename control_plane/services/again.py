@@ -13,7 +13,8 @@ T = TypeVar("T")
 async def again(work: Callable[[], Awaitable[T]]) -> T:
     """Return ``await work()``, a whole transaction; at most twice more while it is Contended.
 
-    At once: who was in the way has committed by then, for that is what ended the deadlock.
+    At once, without a wait: the database looked for the deadlock only after a second, and ended it by undoing this one.
+    The other goes on, and the next try queues behind it for the first lock they share.
     """
     for _ in range(TRIES - 1):
         try:

@@ -3,7 +3,7 @@
 The planner (``scim/bulk.py``) says in which order. Neighbours of one kind on distinct resources are a run, and a run is
 one transaction. What a run must not do shows only when it is done: an operation fails that others of the run refer to,
 or the last error that failOnErrors allows comes before the end. Then the transaction is rolled back and the run is
-done again as it should have been: without what failed, without what refers to it, and no further than that error.
+done again as it should have been: without what refers to a failure, and no further than that error.
 So nothing past the limit is ever committed, and yet the usual bulk, in which all is well, is written in one go.
 """
 
@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 from uuid import UUID
 
 from control_plane.domain.errors import Contended, MusterError, Unavailable
@@ -21,7 +20,7 @@ from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
 from control_plane.scim import bulk
 from control_plane.scim.bulk import BulkOperation, Method, Plan
-from control_plane.scim.errors import InternalError, ScimError, ServiceUnavailable
+from control_plane.scim.errors import InternalError, ScimError, ServiceUnavailable, Uniqueness
 from control_plane.scim.json_door import parse_object
 from control_plane.scim.limits import MAX_BULK_KEYS
 from control_plane.services.again import again
@@ -43,7 +42,6 @@ MAX_OUTAGES = 2
 MAX_TIME_S = 40.0
 _STATUS = {Method.POST: 201, Method.PUT: 200, Method.PATCH: 200, Method.DELETE: 204}
 _TYPES = {kind.scim_name: kind for kind in ResourceType}
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,11 @@ class _Run:
 
 
 class _Again(Exception):
-    """The transaction must not be committed as it is."""
+    """The transaction must not be committed as it is, but ``run`` be done instead."""
+
+    def __init__(self, run: _Run) -> None:
+        super().__init__()
+        self.run = run
 
 
 class _Job:
@@ -201,7 +203,10 @@ class _Job:
         try:
             outcomes = await again(lambda: self._committed(run))
         except Contended:
-            # Nothing was done, and nobody is to blame.
+            # The database answers, so this is no outage; and one by one they are less in the way of others.
+            self._outages = 0
+            if self._divided(run):
+                return
             outcomes = run.failed(ServiceUnavailable("other writers were in the way: nothing was done, try again"))
         except Unavailable as err:
             self._outages += 1
@@ -210,13 +215,19 @@ class _Job:
         except Exception as err:
             if not isinstance(err, ScimError | MusterError):
                 log.exception("bulk operations failed", operations=len(run.tasks))
-            if len(run.open()) > 1 and not run.circle:
-                # One of them loses the transaction for all. Only one by one shows which.
-                self._steps.extendleft((task.at,) for task in reversed(run.tasks))
-                self._alone = len(run.tasks)
+            # One of them loses the transaction for all. Only one by one shows which.
+            if self._divided(run):
                 return
             outcomes = run.failed(err if isinstance(err, ScimError) else InternalError("internal error"))
         self._record(outcomes)
+
+    def _divided(self, run: _Run) -> bool:
+        """Put the operations of a run back, to be done one by one; return False if they cannot be."""
+        if run.circle or len(run.open()) < 2:
+            return False
+        self._steps.extendleft((task.at,) for task in reversed(run.tasks))
+        self._alone = len(run.tasks)
+        return True
 
     def _record(self, outcomes: Sequence[tuple[_Task, Outcome]]) -> None:
         for task, outcome in outcomes:
@@ -233,13 +244,15 @@ class _Job:
             try:
                 async with self._storage.begin(self._scope.tenant) as tx:
                     written, raised = await self._write(tx, run)
-                    allowed = self._allowed(run, _judged(run, written))
-                    stays = sum(isinstance(outcome, Done) for _, outcome in allowed)
+                    judged = _judged(run, written)
                     # Of a circle, even what was created and failed afterwards.
-                    if stays < (len(written) if run.circle else sum(isinstance(one, Done) for one in written)):
-                        raise _Again
-            except _Again:
-                run = replace(run, tasks=[replace(task, error=_error(outcome)) for task, outcome in allowed])
+                    if _done(judged) < (len(written) if run.circle else sum(isinstance(one, Done) for one in written)):
+                        raise _Again(_without_failures(run, judged))
+                    allowed = self._allowed(run, judged)
+                    if _done(allowed) < _done(judged):
+                        raise _Again(replace(run, tasks=[replace(task, error=_error(one)) for task, one in allowed]))
+            except _Again as again_:
+                run = again_.run
             else:
                 self._outages = 0
                 self._relay.push(raised)
@@ -263,16 +276,15 @@ class _Job:
     async def _write(self, tx: Tx, run: _Run) -> tuple[list[Outcome], tuple[Raised, ...]]:
         """Do a run in a transaction. Return an outcome for each task, and what to push after the commit."""
         outcomes: dict[int, Outcome] = {task.at: task.error for task in run.tasks if task.error is not None}
-        raised: tuple[Raised, ...] = ()
-        for some in _portions(run.open()):
-            batch = await self._send(tx, [task.operation for task in some], run.circle)
-            outcomes.update(zip([task.at for task in some], batch.outcomes, strict=True))
-            raised += batch.raised
+        # All in one batch, however large the circle: a transaction claims its unique values only once (uniqueness.py).
+        batch = await self._send(tx, [task.operation for task in run.open()], run.circle)
+        outcomes.update(zip([task.at for task in run.open()], batch.outcomes, strict=True))
+        raised = batch.raised
         # The members within a circle of groups, now that all of them exist.
         later = [(task.at, change) for task in run.open() for change in self._deferred(task.operation, run.circle)]
-        for portion in _portions([one for one in later if isinstance(outcomes[one[0]], Done)]):
-            batch = await self._writer.change(tx, self._scope, [change for _, change in portion])
-            outcomes.update(zip([at for at, _ in portion], batch.outcomes, strict=True))
+        if later := [one for one in later if isinstance(outcomes[one[0]], Done)]:
+            batch = await self._writer.change(tx, self._scope, [change for _, change in later])
+            outcomes.update(zip([at for at, _ in later], batch.outcomes, strict=True))
             raised += batch.raised
         return [outcomes[task.at] for task in run.tasks], raised
 
@@ -349,6 +361,22 @@ def _judged(run: _Run, written: Sequence[Outcome]) -> list[tuple[_Task, Outcome]
     return found
 
 
+def _without_failures(run: _Run, judged: Sequence[tuple[_Task, Outcome]]) -> _Run:
+    """Return the run without what failed; but a value may be free now that who had it does not stay."""
+    errors = [_error(outcome) for _, outcome in judged]
+    return replace(
+        run,
+        tasks=[
+            replace(task, error=None if isinstance(error, Uniqueness) and not run.circle else error)
+            for (task, _), error in zip(judged, errors, strict=True)
+        ],
+    )
+
+
+def _done(outcomes: Sequence[tuple[_Task, Outcome]]) -> int:
+    return sum(isinstance(outcome, Done) for _, outcome in outcomes)
+
+
 def _error(outcome: Outcome) -> ScimError | None:
     return outcome if isinstance(outcome, ScimError) else None
 
@@ -356,9 +384,3 @@ def _error(outcome: Outcome) -> ScimError | None:
 def _created(operation: BulkOperation) -> set[str]:
     """Return the bulkId that others may refer to."""
     return {operation.bulk_id} if operation.method == Method.POST and operation.bulk_id else set()
-
-
-def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield ``items`` in pieces of at most MAX_RUN: only circles have more."""
-    for start in range(0, len(items), MAX_RUN):
-        yield items[start : start + MAX_RUN]

@@ -12,7 +12,7 @@ from control_plane.scim.bulk import BulkOperation, Method
 MAX_RUN_VALUES = 5_000
 GROUP = ResourceType.GROUP.scim_name
 # In JSON, where the quotes of a path are escaped.
-_SELECTION = re.compile(r"members\[", re.IGNORECASE)
+_SELECTION = re.compile(r"members\s*\[", re.IGNORECASE)
 _ID = r'value\s+eq\s+\\"[^"\\]*\\"'
 _BY_ID = re.compile(rf"\s*{_ID}(\s+or\s+{_ID})*\s*\]", re.IGNORECASE)
 
@@ -34,21 +34,21 @@ class Room:
         Where unknown members are refused (``is_strict``), a group's must exist before the run: writes.py checks them
         before it stores anything. Who selects members by what they are must see what the operations before it made.
         """
-        kind = kind_of(operation)
+        kind, is_selecting = kind_of(operation), selects(operation)
         if self.ids and (
             kind != self.kind
             or resource_id in self.ids
             or self.values + operation.values > MAX_RUN_VALUES
             or (self.is_strict and operation.type_name == GROUP and self.created & operation.references)
             or self.selects
-            or selects(operation)
+            or is_selecting
         ):
             return False
         self.kind, self.values = kind, self.values + operation.values
         self.ids.add(resource_id)
         if kind == Method.POST:
             self.created.add(operation.bulk_id)
-        self.selects = selects(operation)
+        self.selects = is_selecting
         return True
 
 

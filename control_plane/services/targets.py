@@ -66,7 +66,7 @@ class TargetService:
             created_at=now,
             updated_at=now,
         )
-        async with self._storage.begin(tenant, timeout_s=BACKFILL_TIMEOUT_S) as tx:
+        async with self._storage.begin(tenant, timeout_s=BACKFILL_TIMEOUT_S, exclusive=True) as tx:
             if await tenants.get(tx, tenant) is None:
                 raise NotFound("tenant", tenant)
             await targets.insert(tx, target)

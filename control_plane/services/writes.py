@@ -4,6 +4,7 @@ A write is the resource and its version, its members, the audit event, and the r
 (the outbox). An item that is wrong is a ScimError in its place and leaves its neighbours alone.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ from control_plane.storage.uniqueness import GROUP_NAME, Claim
 
 # How much of a caller's unknown attribute names an audit event keeps.
 MAX_IGNORED, MAX_NAME = 20, 100
+# So many new resources are checked before others get their turn on the event loop: a circle may have a thousand.
+CHECKED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,8 @@ class Writer:
         """
         log, wanted = _Log(), dict[int, _Wanted]()
         for at, item in enumerate(items):
+            if at % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
             try:
                 normal = normalise(item.type.scim_name, item.body, scope.rules)
                 row = self._row(scope, item.id or self.new_id(), item.type, normal.document)

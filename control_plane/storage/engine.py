@@ -54,7 +54,6 @@ BEGIN_BATCH = """
            set_config('statement_timeout', %(timeout)s, true), set_config('lock_timeout', %(timeout)s, true),
            set_config('synchronous_commit', %(commit)s, true)
 """
-LOCK_TENANT = "SELECT pg_advisory_xact_lock(%(lock)b::bigint)"
 
 Params = Mapping[str, object] | Sequence[object]
 
@@ -62,13 +61,21 @@ Params = Mapping[str, object] | Sequence[object]
 class Tx:
     """An open transaction. It commits when its ``async with`` ends well, and is undone by any exception."""
 
-    __slots__ = ("_connection", "_driver", "_limit_s", "_tenant", "joined", "made", "slot")
+    __slots__ = ("_connection", "_driver", "_limit_s", "_tenant", "is_exclusive", "joined", "made", "slot")
 
     def __init__(
-        self, connection: AsyncConnection, driver: psycopg.AsyncConnection, tenant: TenantId | None, limit_s: float
+        self,
+        connection: AsyncConnection,
+        driver: psycopg.AsyncConnection,
+        tenant: TenantId | None,
+        limit_s: float,
+        *,
+        is_exclusive: bool = False,
     ) -> None:
         self._connection, self._driver = connection, driver
         self._tenant, self._limit_s = tenant, limit_s
+        # Whether no other writer of the tenant is at work.
+        self.is_exclusive = is_exclusive
         # Which of a counter's rows this transaction adds to.
         self.slot = random.randrange(COUNTER_SLOTS)  # noqa: S311 - spreads writers, guards nothing
         # What this transaction made; and who joined a group in it, with marks that are not locked yet (marks.py).
@@ -110,10 +117,6 @@ class Tx:
                 if not some:
                     return
                 yield some
-
-    async def lock_tenant(self) -> None:
-        """Wait until no other writing transaction of this tenant runs, and let none begin until this one ends."""
-        await self.fetch(LOCK_TENANT, {"lock": _lock_key(self.tenant)})
 
 
 class Storage:
@@ -167,9 +170,10 @@ class Storage:
     ) -> AsyncIterator[Tx]:
         """Open a transaction that sees ``tenant`` and nothing else.
 
-        Say ``read_only`` where nothing is written, above all in long streams: other transactions hold off
-        :meth:`Tx.lock_tenant`, and everybody queues behind who waits for that. ``exclusive`` begins with that lock:
-        who shares it first and wants it alone later may meet another who does the same.
+        Say ``read_only`` where nothing is written, above all in long streams: other transactions hold off ``exclusive``
+        ones, and everybody queues behind who waits for that. An ``exclusive`` one begins when no other writing
+        transaction of the tenant runs, and lets none begin until it ends. It has to say so at once: two that first
+        share the tenant's lock, and want it alone later, would wait for each other.
         """
         timeout_s = timeout_s or self._timeout_s
         settings = {"tenant": str(tenant), "timeout": _milliseconds(timeout_s), "lock": _lock_key(tenant)}
@@ -223,7 +227,7 @@ class Storage:
         with translated():
             connection, driver = await _begun(engine, first, settings, limit_s)
             try:
-                yield Tx(connection, driver, tenant, limit_s)
+                yield Tx(connection, driver, tenant, limit_s, is_exclusive=first is BEGIN_TENANT_EXCLUSIVE)
                 async with limited(limit_s):
                     await driver.commit()
             except BaseException:

@@ -203,10 +203,11 @@ async def member_remote_ids(tx: Tx, key: JobKey, fence: Fence, after: str | None
 async def backfill(tx: Tx, target: TargetId, at: datetime) -> int:
     """Mark every resource of the tenant as wanted in a new target and return how many they are.
 
-    Other writers of the tenant wait meanwhile: one that began before the target existed would not mark what it
-    writes. Takes about 10 us a resource, so give ``begin`` a fitting ``timeout_s``.
+    Begin ``exclusive``: another writer that began before the target existed would not mark what it writes. Takes about
+    10 us a resource, so give ``begin`` a fitting ``timeout_s`` too.
     """
-    await tx.lock_tenant()
+    if not tx.is_exclusive:
+        raise RuntimeError("a backfill needs a transaction that begins with the tenant's lock")
     rows = await tx.fetch(BACKFILL, {"tenant": tx.tenant, "target": target, "at": at})
     count: int = rows[0][0]
     return count

@@ -9,7 +9,7 @@ from psycopg import errors
 from sqlalchemy import exc
 from structlog.testing import capture_logs
 
-from control_plane.domain.errors import MusterError, Unavailable
+from control_plane.domain.errors import Contended, MusterError, Unavailable
 from control_plane.domain.ids import TokenId
 from control_plane.domain.tokens import Scope, Token
 from control_plane.storage import tokens
@@ -40,6 +40,12 @@ def test_trouble_that_passes_is_unavailable(err: Exception) -> None:
 def test_a_statement_that_would_never_work_is_not(err: Exception) -> None:
     assert type(translate(err)) is MusterError
     assert not is_unreachable(err)
+
+
+@pytest.mark.parametrize("err", PASSING, ids=lambda err: type(err).__name__)
+def test_only_what_certainly_did_nothing_is_contended(err: Exception) -> None:
+    did_nothing = isinstance(err, errors.DeadlockDetected | errors.SerializationFailure)
+    assert isinstance(translate(err), Contended) is did_nothing
 
 
 async def test_what_no_index_can_hold_is_refused_for_good(storage: Storage, world: World) -> None:

@@ -127,6 +127,32 @@ async def test_a_deadlock_is_contended(storage: Storage, world: World) -> None:
     assert sorted(type(one).__name__ for one in outcomes) == ["Contended", "NoneType"]
 
 
+async def test_two_that_want_the_tenant_alone_take_turns(storage: Storage, world: World) -> None:
+    """Who shared the lock first and raised it later would meet the other one, and one of the two be undone."""
+    async with storage.begin(world.tenant, exclusive=True) as tx:
+        await tx.fetch("SELECT 1")
+        waiting = [asyncio.create_task(_alone(storage, world)) for _ in range(3)]
+        await eventually_blocked(storage)
+        assert not any(task.done() for task in waiting)
+    assert await asyncio.gather(*waiting) == [(1,)] * 3
+
+
+async def test_who_wants_the_tenant_alone_waits_for_writers_and_not_for_readers(storage: Storage, world: World) -> None:
+    async with storage.begin(world.tenant, read_only=True) as reading:
+        await reading.fetch("SELECT 1")
+        assert await _alone(storage, world) == (1,)
+    async with storage.begin(world.tenant):
+        waiting = asyncio.create_task(_alone(storage, world))
+        await eventually_blocked(storage)
+        assert not waiting.done()
+    assert await waiting == (1,)
+
+
+async def _alone(storage: Storage, world: World) -> object:
+    async with storage.begin(world.tenant, exclusive=True) as tx:
+        return (await tx.fetch("SELECT 1"))[0]
+
+
 async def test_driver_text_stays_inside(storage: Storage, world: World) -> None:
     with pytest.raises(MusterError) as caught:
         async with storage.begin(world.tenant) as tx:

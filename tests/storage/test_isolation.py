@@ -160,7 +160,7 @@ async def test_writing_is_refused(storage: Storage, database: Database, world: W
 async def test_backfill_of_anothers_target_is_refused(storage: Storage, world: World, victim: Victim) -> None:
     await world.store(user("eve"))
     with pytest.raises(MusterError):
-        async with storage.begin(world.tenant) as tx:
+        async with storage.begin(world.tenant, exclusive=True) as tx:
             await provisioning.backfill(tx, victim.target.id, NOW)
 
 

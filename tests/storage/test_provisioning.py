@@ -188,10 +188,16 @@ async def test_backfill_marks_what_is_there(storage: Storage, world: World) -> N
     rows = [user("ada"), user("bob"), group("Staff")]
     await world.store(*rows)
     target = target_of(world.tenant, TargetState.PAUSED)
-    async with storage.begin(world.tenant) as tx:
+    async with storage.begin(world.tenant, exclusive=True) as tx:
         await targets.insert(tx, target)
         assert await provisioning.backfill(tx, target.id, NOW) == 3
         assert (await provisioning.status(tx, target.id)).pending == 3
+
+
+async def test_backfill_insists_on_having_the_tenant_alone(storage: Storage, world: World) -> None:
+    with pytest.raises(RuntimeError, match="tenant's lock"):
+        async with storage.begin(world.tenant) as tx:
+            await provisioning.backfill(tx, world.target, NOW)
 
 
 async def test_backfill_misses_no_write_that_is_under_way(storage: Storage, world: World) -> None:
@@ -199,7 +205,7 @@ async def test_backfill_misses_no_write_that_is_under_way(storage: Storage, worl
     target = target_of(world.tenant)
 
     async def attach() -> int:
-        async with storage.begin(world.tenant) as tx:
+        async with storage.begin(world.tenant, exclusive=True) as tx:
             await targets.insert(tx, target)
             return await provisioning.backfill(tx, target.id, NOW)
 
@@ -216,8 +222,7 @@ async def test_backfill_misses_no_write_that_is_under_way(storage: Storage, worl
 
 
 async def test_a_writer_waits_for_the_backfill_no_longer_than_its_limit(storage: Storage, world: World) -> None:
-    async with storage.begin(world.tenant) as tx:
-        await tx.lock_tenant()
+    async with storage.begin(world.tenant, exclusive=True):
         with pytest.raises(Unavailable):
             async with storage.begin(world.tenant, timeout_s=0.05):
                 pass
