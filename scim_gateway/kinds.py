@@ -25,8 +25,3 @@ KIND_OF: Mapping[int, Kind] = {kind.wire: kind for kind in KINDS}
 def location(base: str, kind: int, resource_id: str) -> str:
     """Return a resource's absolute URL: the same text in Location, in meta.location and in a BulkResponse."""
     return f"{base}/{KIND_OF[kind].endpoint}/{resource_id}"
-
-
-def version_tag(version: int) -> str:
-    """Return the weak entity tag of a version: the same text in ETag, in meta.version and in a BulkResponse."""
-    return f'W/"{version}"'

@@ -8,7 +8,7 @@ from control_plane.api import convert
 from control_plane.api.interceptors.wrapping import Context
 from control_plane.api.paging import PageTokens, page_size
 from control_plane.domain.audit import AuditQuery, Outcome
-from control_plane.domain.ids import EventId, TenantId, parse_id
+from control_plane.domain.ids import EventId
 from control_plane.services.audit import AuditService
 from protos.audit.v1 import audit_pb2 as pb
 from protos.audit.v1 import audit_pb2_grpc as rpc
@@ -32,7 +32,7 @@ class AuditServicer(rpc.AuditServiceServicer):
             resource_id=request.resource_id or None,
             outcome=Outcome(request.outcome) if request.outcome else None,
         )
-        tenant = TenantId(parse_id(request.tenant_id, "tenant"))
+        tenant = convert.tenant_id(request.tenant_id)
         found = await self._service.list(tenant, query, EventId(before) if before else None, size)
         return pb.ListAuditEventsResponse(
             events=[convert.event(one, orjson.dumps(one.details).decode()) for one in found],

@@ -9,6 +9,7 @@ from control_plane.domain import audit as audit_domain
 from control_plane.domain import targets as target_domain
 from control_plane.domain import tokens as token_domain
 from control_plane.domain.errors import InvalidArgument
+from control_plane.domain.ids import TenantId, parse_id
 from control_plane.domain.resources import ResourceType, StoredResource
 from control_plane.services.bulk import BulkResult
 from protos.audit.v1 import audit_pb2
@@ -16,6 +17,11 @@ from protos.directory.v1 import directory_pb2
 from protos.tenancy.v1 import tenancy_pb2
 
 MIN_SECONDS, MAX_SECONDS = 0, int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
+
+
+def tenant_id(text: str) -> TenantId:
+    """Return a tenant's id; NotFound for what is none."""
+    return TenantId(parse_id(text, "tenant"))
 
 
 def timestamp(at: datetime | None) -> Timestamp | None:

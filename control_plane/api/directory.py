@@ -5,9 +5,9 @@ from contextlib import aclosing
 from typing import Protocol
 
 from control_plane.api import convert
+from control_plane.api.convert import tenant_id
 from control_plane.api.interceptors.auth import caller
 from control_plane.api.interceptors.wrapping import Context
-from control_plane.domain.ids import TenantId, parse_id
 from control_plane.domain.resources import ResourceType
 from control_plane.services.bulk import BulkService
 from control_plane.services.directory import Asked, Conditions, DirectoryService
@@ -29,13 +29,9 @@ class _Selecting(Protocol):
     reference_base: str
 
 
-def _tenant(text: str) -> TenantId:
-    return TenantId(parse_id(text, "tenant"))
-
-
 def _asked(request: _Selecting, kind: ResourceType, *, with_members: bool = True) -> Asked:
     selection = Selection(request.attributes, request.excluded_attributes)
-    return Asked(_tenant(request.tenant_id), kind, request.reference_base, selection, with_members)
+    return Asked(tenant_id(request.tenant_id), kind, request.reference_base, selection, with_members)
 
 
 class DirectoryServicer(rpc.DirectoryServiceServicer):
@@ -61,7 +57,7 @@ class DirectoryServicer(rpc.DirectoryServiceServicer):
         """List resources, in messages of bounded size."""
         listing = await self._queries.search(
             Question(
-                tenant=_tenant(request.tenant_id),
+                tenant=tenant_id(request.tenant_id),
                 type=convert.resource_type(request.type) if request.type else None,
                 filter=request.filter,
                 sort_by=request.sort_by,
@@ -101,13 +97,13 @@ class DirectoryServicer(rpc.DirectoryServiceServicer):
 
     async def DeleteResource(self, request: pb.DeleteResourceRequest, context: Context) -> pb.DeleteResourceResponse:
         """Delete a resource."""
-        asked = Asked(_tenant(request.tenant_id), convert.resource_type(request.type))
+        asked = Asked(tenant_id(request.tenant_id), convert.resource_type(request.type))
         await self._directory.delete(caller(), asked, request.id, _conditions(request))
         return pb.DeleteResourceResponse()
 
     async def BulkWrite(self, request: pb.BulkWriteRequest, context: Context) -> pb.BulkWriteResponse:
         """Carry out a BulkRequest."""
-        results = await self._bulk.write(caller(), _tenant(request.tenant_id), request.document)
+        results = await self._bulk.write(caller(), tenant_id(request.tenant_id), request.document)
         return pb.BulkWriteResponse(results=[convert.bulk_result(one) for one in results])
 
     async def StreamMembers(

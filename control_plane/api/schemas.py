@@ -1,10 +1,10 @@
 """muster.directory.v1.SchemaService: custom schemas and discovery. Thin: translate, call, translate."""
 
 from control_plane.api import convert_schemas as convert
+from control_plane.api.convert import tenant_id
 from control_plane.api.interceptors.auth import caller
 from control_plane.api.interceptors.wrapping import Context
 from control_plane.domain.errors import InvalidArgument
-from control_plane.domain.ids import TenantId, parse_id
 from control_plane.scim.schema import Schema
 from control_plane.scim.schema_definition import MAX_TENANT_ATTRIBUTES, Extension
 from control_plane.services.schemas import SchemaService
@@ -18,10 +18,6 @@ _KINDS: dict[pb.DiscoveryKind.ValueType, str] = {
 }
 
 
-def _tenant(text: str) -> TenantId:
-    return TenantId(parse_id(text, "tenant"))
-
-
 class SchemaServicer(rpc.SchemaServiceServicer):
     """muster.directory.v1.SchemaService."""
 
@@ -30,7 +26,7 @@ class SchemaServicer(rpc.SchemaServiceServicer):
 
     async def CreateSchema(self, request: pb.CreateSchemaRequest, context: Context) -> pb.CreateSchemaResponse:
         """Create an extension."""
-        tenant, resource_type = _tenant(request.schema.tenant_id), convert.resource_type(request.schema)
+        tenant, resource_type = tenant_id(request.schema.tenant_id), convert.resource_type(request.schema)
         if resource_type is None:
             raise InvalidArgument("schema.resource_type", "must be given")
         extension = Extension(_described(request.schema), resource_type.scim_name)
@@ -39,31 +35,31 @@ class SchemaServicer(rpc.SchemaServiceServicer):
 
     async def GetSchema(self, request: pb.GetSchemaRequest, context: Context) -> pb.GetSchemaResponse:
         """Read one extension."""
-        tenant = _tenant(request.tenant_id)
+        tenant = tenant_id(request.tenant_id)
         return pb.GetSchemaResponse(schema=convert.schema(tenant, await self._service.get(tenant, request.id)))
 
     async def ListSchemas(self, request: pb.ListSchemasRequest, context: Context) -> pb.ListSchemasResponse:
         """List a tenant's extensions."""
-        tenant = _tenant(request.tenant_id)
+        tenant = tenant_id(request.tenant_id)
         return pb.ListSchemasResponse(
             schemas=[convert.schema(tenant, each) for each in await self._service.list(tenant)]
         )
 
     async def UpdateSchema(self, request: pb.UpdateSchemaRequest, context: Context) -> pb.UpdateSchemaResponse:
         """Replace an extension."""
-        tenant, resource_type = _tenant(request.schema.tenant_id), convert.resource_type(request.schema)
+        tenant, resource_type = tenant_id(request.schema.tenant_id), convert.resource_type(request.schema)
         updated = await self._service.update(caller(), tenant, _described(request.schema), resource_type)
         return pb.UpdateSchemaResponse(schema=convert.schema(tenant, updated))
 
     async def DeleteSchema(self, request: pb.DeleteSchemaRequest, context: Context) -> pb.DeleteSchemaResponse:
         """Delete an extension that no resource uses."""
-        await self._service.delete(caller(), _tenant(request.tenant_id), request.id)
+        await self._service.delete(caller(), tenant_id(request.tenant_id), request.id)
         return pb.DeleteSchemaResponse()
 
     async def GetDiscovery(self, request: pb.GetDiscoveryRequest, context: Context) -> pb.GetDiscoveryResponse:
         """Answer a discovery endpoint."""
         document = await self._service.discovery(
-            _tenant(request.tenant_id), _KINDS[request.kind], request.id, request.reference_base
+            tenant_id(request.tenant_id), _KINDS[request.kind], request.id, request.reference_base
         )
         return pb.GetDiscoveryResponse(document=document)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from control_plane.api import convert, convert_tenants
+from control_plane.api.convert import tenant_id
 from control_plane.api.interceptors.auth import caller
 from control_plane.api.interceptors.wrapping import Context
 from control_plane.api.paging import PageTokens, page_size
@@ -21,10 +22,6 @@ HEARTBEAT_S = 1.0
 MASK_FIELDS = ("display_name", "scim.base_url", "scim.bearer_token")
 
 
-def _tenant(text: str) -> TenantId:
-    return TenantId(parse_id(text, "tenant"))
-
-
 class TenantServicer(rpc.TenantServiceServicer):
     """muster.tenancy.v1.TenantService."""
 
@@ -39,7 +36,7 @@ class TenantServicer(rpc.TenantServiceServicer):
 
     async def GetTenant(self, request: pb.GetTenantRequest, context: Context) -> pb.GetTenantResponse:
         """Read one tenant."""
-        return pb.GetTenantResponse(tenant=convert_tenants.tenant(await self._service.get(_tenant(request.id))))
+        return pb.GetTenantResponse(tenant=convert_tenants.tenant(await self._service.get(tenant_id(request.id))))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Context) -> pb.ListTenantsResponse:
         """List tenants."""
@@ -54,7 +51,7 @@ class TenantServicer(rpc.TenantServiceServicer):
     async def UpdateTenant(self, request: pb.UpdateTenantRequest, context: Context) -> pb.UpdateTenantResponse:
         """Change what the mask names."""
         change = convert_tenants.tenant_change(request)
-        updated = await self._service.update(caller(), _tenant(request.tenant.id), change)
+        updated = await self._service.update(caller(), tenant_id(request.tenant.id), change)
         return pb.UpdateTenantResponse(tenant=convert_tenants.tenant(updated))
 
 
@@ -68,7 +65,7 @@ class TokenServicer(rpc.TokenServiceServicer):
         """Generate a token."""
         token, secret = await self._service.create(
             caller(),
-            _tenant(request.tenant_id),
+            tenant_id(request.tenant_id),
             request.label,
             [Scope(scope) for scope in request.scopes],
             convert.span(request.ttl) if request.HasField("ttl") else None,
@@ -79,7 +76,7 @@ class TokenServicer(rpc.TokenServiceServicer):
         """List a tenant's tokens."""
         size, asked = page_size(request.page_size), f"tokens {request.tenant_id}"
         before = self._pages.read(request.page_token, asked)
-        found = await self._service.list(_tenant(request.tenant_id), TokenId(before) if before else None, size)
+        found = await self._service.list(tenant_id(request.tenant_id), TokenId(before) if before else None, size)
         return pb.ListTokensResponse(
             tokens=[convert.token(one) for one in found],
             next_page_token=self._pages.make(found[-1].id, asked) if len(found) == size else "",
@@ -89,7 +86,7 @@ class TokenServicer(rpc.TokenServiceServicer):
         """Make a successor."""
         new, secret, replaced = await self._service.rotate(
             caller(),
-            _tenant(request.tenant_id),
+            tenant_id(request.tenant_id),
             TokenId(parse_id(request.id, "token")),
             convert.span(request.overlap) if request.HasField("overlap") else None,
         )
@@ -98,7 +95,7 @@ class TokenServicer(rpc.TokenServiceServicer):
     async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Context) -> pb.RevokeTokenResponse:
         """Revoke at once."""
         token_id = TokenId(parse_id(request.id, "token"))
-        revoked = await self._service.revoke(caller(), _tenant(request.tenant_id), token_id)
+        revoked = await self._service.revoke(caller(), tenant_id(request.tenant_id), token_id)
         return pb.RevokeTokenResponse(token=convert.token(revoked))
 
     async def VerifyToken(self, request: pb.VerifyTokenRequest, context: Context) -> pb.VerifyTokenResponse:
@@ -140,20 +137,24 @@ class TargetServicer(rpc.TargetServiceServicer):
     async def CreateTarget(self, request: pb.CreateTargetRequest, context: Context) -> pb.CreateTargetResponse:
         """Create a paused target."""
         created = await self._service.create(
-            caller(), _tenant(request.tenant_id), request.display_name, request.scim.base_url, request.scim.bearer_token
+            caller(),
+            tenant_id(request.tenant_id),
+            request.display_name,
+            request.scim.base_url,
+            request.scim.bearer_token,
         )
         return pb.CreateTargetResponse(target=convert.target(created))
 
     async def GetTarget(self, request: pb.GetTargetRequest, context: Context) -> pb.GetTargetResponse:
         """Read one target."""
-        found = await self._service.get(_tenant(request.tenant_id), TargetId(parse_id(request.id, "target")))
+        found = await self._service.get(tenant_id(request.tenant_id), TargetId(parse_id(request.id, "target")))
         return pb.GetTargetResponse(target=convert.target(found))
 
     async def ListTargets(self, request: pb.ListTargetsRequest, context: Context) -> pb.ListTargetsResponse:
         """List a tenant's targets."""
         size, asked = page_size(request.page_size), f"targets {request.tenant_id}"
         after = self._pages.read(request.page_token, asked)
-        found = await self._service.list(_tenant(request.tenant_id), TargetId(after) if after else None, size)
+        found = await self._service.list(tenant_id(request.tenant_id), TargetId(after) if after else None, size)
         return pb.ListTargetsResponse(
             targets=[convert.target(one) for one in found],
             next_page_token=self._pages.make(found[-1].id, asked) if len(found) == size else "",
@@ -170,24 +171,24 @@ class TargetServicer(rpc.TargetServiceServicer):
             secret=request.scim.bearer_token if "scim.bearer_token" in paths else None,
         )
         target_id = TargetId(parse_id(request.id, "target"))
-        updated = await self._service.update(caller(), _tenant(request.tenant_id), target_id, change)
+        updated = await self._service.update(caller(), tenant_id(request.tenant_id), target_id, change)
         return pb.UpdateTargetResponse(target=convert.target(updated))
 
     async def ActivateTarget(self, request: pb.ActivateTargetRequest, context: Context) -> pb.ActivateTargetResponse:
         """Start writing."""
         target_id = TargetId(parse_id(request.id, "target"))
-        changed = await self._service.set_state(caller(), _tenant(request.tenant_id), target_id, TargetState.ACTIVE)
+        changed = await self._service.set_state(caller(), tenant_id(request.tenant_id), target_id, TargetState.ACTIVE)
         return pb.ActivateTargetResponse(target=convert.target(changed))
 
     async def PauseTarget(self, request: pb.PauseTargetRequest, context: Context) -> pb.PauseTargetResponse:
         """Stop writing."""
         target_id = TargetId(parse_id(request.id, "target"))
-        changed = await self._service.set_state(caller(), _tenant(request.tenant_id), target_id, TargetState.PAUSED)
+        changed = await self._service.set_state(caller(), tenant_id(request.tenant_id), target_id, TargetState.PAUSED)
         return pb.PauseTargetResponse(target=convert.target(changed))
 
     async def GetTargetStatus(self, request: pb.GetTargetStatusRequest, context: Context) -> pb.GetTargetStatusResponse:
         """Tell how far a target is behind."""
-        status = await self._service.status(_tenant(request.tenant_id), TargetId(parse_id(request.id, "target")))
+        status = await self._service.status(tenant_id(request.tenant_id), TargetId(parse_id(request.id, "target")))
         return pb.GetTargetStatusResponse(
             total=status.total,
             pending=status.pending,

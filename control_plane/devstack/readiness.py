@@ -12,21 +12,6 @@ LIMIT_S = 1.0
 Check = Callable[[], Awaitable[bool]]
 
 
-def accepts_connections(host: str, port: int) -> Check:
-    """Ready when something listens."""
-
-    async def check() -> bool:
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        return True
-
-    return check
-
-
 def answers_http(*urls: str) -> Check:
     """Ready when each URL is answered with status 200."""
 

@@ -74,8 +74,3 @@ class StoredResource:
     selected: str = (
         ""  # the whole representation in JSON, when attributes were selected; document and lists are then ""
     )
-
-
-def fold(text: str) -> str:
-    """Return the key under which caseExact=false strings are compared (RFC 7643 section 2.3.1): casefolded."""
-    return text.casefold()

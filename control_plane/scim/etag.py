@@ -10,6 +10,11 @@ from control_plane.scim.errors import PreconditionFailed
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
+def version_tag(version: int) -> str:
+    """Return the weak entity tag of a version: the same text in ETag, in meta.version and in a BulkResponse."""
+    return f'W/"{version}"'
+
+
 def check(version: int, if_match: str, if_none_match: str) -> None:
     """Raise PreconditionFailed unless a write of the resource at ``version`` may go on.
 
@@ -17,9 +22,9 @@ def check(version: int, if_match: str, if_none_match: str) -> None:
     ``*``; ``if_none_match`` must not.
     """
     if if_match.strip() and not _names(if_match, version):
-        raise PreconditionFailed(f'the resource is at version W/"{version}", not at {if_match.strip()[:200]}')
+        raise PreconditionFailed(f"the resource is at version {version_tag(version)}, not at {if_match.strip()[:200]}")
     if _names(if_none_match, version):
-        raise PreconditionFailed(f'the resource is at version W/"{version}", which If-None-Match excludes')
+        raise PreconditionFailed(f"the resource is at version {version_tag(version)}, which If-None-Match excludes")
 
 
 def is_current(if_none_match: str, version: int) -> bool:

@@ -11,7 +11,6 @@ from control_plane.scim.errors import InvalidCount, InvalidSyntax, InvalidValue,
 
 LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-SEARCH_REQUEST = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
 MAX_OPERATIONS = 1000
 _DESCENDING = {"": False, "ascending": False, "descending": True}
 # What fits into 64 bits with room to spare.

@@ -82,13 +82,6 @@ def compile_projection(
     )
 
 
-def project(
-    resource_type_name: str, resource: Document, attributes: Names, excluded: Names, registry: SchemaRegistry
-) -> Document:
-    """Return the part of one ``resource`` that a request asks for; see :func:`compile_projection`."""
-    return compile_projection(resource_type_name, attributes, excluded, registry).apply(resource)
-
-
 def _given(attributes: Names, excluded: Names) -> tuple[list[str], list[str]]:
     wanted, unwanted = _split(attributes), _split(excluded)
     if wanted and unwanted:

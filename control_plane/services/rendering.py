@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from control_plane.domain.resources import Document, ResourceType, StoredResource
+from control_plane.scim.etag import version_tag
 from control_plane.scim.projection import Projection, compile_projection
 from control_plane.scim.registry import SchemaRegistry
 from control_plane.storage import memberships
@@ -64,7 +65,7 @@ def representation(resource: StoredResource, base: str) -> dict[str, Any]:
         "created": timestamp(resource.created_at),
         "lastModified": timestamp(resource.updated_at),
         "location": f"{base}{resource.type.endpoint}/{resource.id}",
-        "version": f'W/"{resource.version}"',
+        "version": version_tag(resource.version),
     }
     body: dict[str, Any] = {"id": str(resource.id), "meta": meta}
     if resource.members:

@@ -9,10 +9,11 @@ import orjson
 
 from control_plane.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from control_plane.domain.ids import TenantId
-from control_plane.domain.resources import ResourceType, fold
+from control_plane.domain.resources import ResourceType
 from control_plane.domain.schemas import CustomSchema
 from control_plane.runtime.clock import Clock
 from control_plane.scim import discovery
+from control_plane.scim.compare import fold
 from control_plane.scim.errors import InvalidValue, Mutability, Uniqueness
 from control_plane.scim.schema import Schema
 from control_plane.scim.schema_definition import (

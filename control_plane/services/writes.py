@@ -13,9 +13,10 @@ import orjson
 
 from control_plane.domain.audit import AuditEvent
 from control_plane.domain.ids import ResourceId, TenantId, parse_resource_id, uuid7
-from control_plane.domain.resources import Document, NewResource, ResourceType, StoredResource, fold
+from control_plane.domain.resources import Document, NewResource, ResourceType, StoredResource
 from control_plane.runtime.clock import Clock
 from control_plane.scim import etag
+from control_plane.scim.compare import fold
 from control_plane.scim.errors import InvalidValue, ResourceNotFound, ScimError, Uniqueness
 from control_plane.scim.keys import keyed_values, unique_keys
 from control_plane.scim.members import MemberOp

@@ -110,10 +110,6 @@ MEMBER: LiteralString = """
        END
     || '}'
 """
-MEMBERS_OF: LiteralString = """
-    FROM memberships m JOIN resources r ON r.id = m.member_id AND r.tenant_id = m.tenant_id
-    WHERE m.tenant_id = %(tenant)b::uuid AND m.group_id =
-"""
 # Counts one further than the limit: enough to know that it is exceeded. The limit is a subquery, so that no plan relies
 # on its value: one that expects the limit to let all members through may collect them all before it counts (a bitmap).
 # Whose text is too long counts as having too many. Each member is looked up by itself: beside one huge group, a plan
@@ -205,7 +201,14 @@ RENDER_GROUPS: LiteralString = (
     GROUP BY 1, 2
     """
 )
-STREAM: LiteralString = "SELECT " + MEMBER + MEMBERS_OF + " %(group)b::uuid ORDER BY m.member_id"
+STREAM: LiteralString = (
+    "SELECT "
+    + MEMBER
+    + """
+    FROM memberships m JOIN resources r ON r.id = m.member_id AND r.tenant_id = m.tenant_id
+    WHERE m.tenant_id = %(tenant)b::uuid AND m.group_id = %(group)b::uuid ORDER BY m.member_id
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)

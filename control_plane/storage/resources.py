@@ -9,7 +9,8 @@ import orjson
 from psycopg.errors import UniqueViolation
 
 from control_plane.domain.ids import ResourceId, parse_resource_id
-from control_plane.domain.resources import NewResource, ResourceType, StoredResource, fold
+from control_plane.domain.resources import NewResource, ResourceType, StoredResource
+from control_plane.scim.compare import fold
 from control_plane.scim.errors import InvalidValue, Uniqueness
 from control_plane.scim.keys import MAX_KEY_BYTES
 from control_plane.storage import resource_sql as statements

@@ -9,8 +9,9 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as change
 
 from control_plane.domain.errors import NotFound
-from control_plane.domain.resources import ResourceType, fold
+from control_plane.domain.resources import ResourceType
 from control_plane.domain.schemas import CustomSchema
+from control_plane.scim.compare import fold
 from control_plane.scim.schema_definition import from_json, to_json
 from control_plane.storage.engine import Tx
 from control_plane.storage.schema import schemas

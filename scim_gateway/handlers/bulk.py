@@ -7,11 +7,12 @@ import orjson
 from aiohttp import web
 
 from control_plane.scim.errors import error_body, from_wire
+from control_plane.scim.etag import version_tag
 from control_plane.scim.limits import MAX_BULK_BYTES
 from protos.directory.v1 import directory_pb2 as wire
 from scim_gateway.calls import DirectoryCalls
 from scim_gateway.handlers.asking import Rules
-from scim_gateway.kinds import KIND_OF, location, version_tag
+from scim_gateway.kinds import KIND_OF, location
 from scim_gateway.requests import actor_of
 from scim_gateway.responses import scim_response
 

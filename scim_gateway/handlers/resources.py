@@ -7,7 +7,7 @@ from control_plane.scim import etag
 from protos.directory.v1 import directory_pb2 as wire
 from scim_gateway.calls import DirectoryCalls
 from scim_gateway.handlers.asking import Ask, Rules, with_members
-from scim_gateway.kinds import Kind, location, version_tag
+from scim_gateway.kinds import Kind, location
 from scim_gateway.rendering import is_inline, render
 from scim_gateway.requests import actor_of, conditions_of, resource_id, selection
 from scim_gateway.responses import scim_response, stream
@@ -51,7 +51,7 @@ class ResourceHandlers:
         if conditions.match:
             etag.check(resource.version, conditions.match, "")
         if conditions.none_match and etag.is_current(conditions.none_match, resource.version):
-            return web.Response(status=304, headers={hdrs.ETAG: version_tag(resource.version)})
+            return web.Response(status=304, headers={hdrs.ETAG: etag.version_tag(resource.version)})
         return await self._read(request, ask, resource)
 
     async def replace(self, request: web.Request) -> web.StreamResponse:
@@ -87,7 +87,7 @@ class ResourceHandlers:
         resource = await self._directory.patch(ask.actor, message)
         if not is_inline(resource) and not ask.selection:
             # A change of one member must not send back a hundred thousand: RFC 7644 section 3.5.2 allows 204.
-            return web.Response(status=204, headers={hdrs.ETAG: version_tag(resource.version)})
+            return web.Response(status=204, headers={hdrs.ETAG: etag.version_tag(resource.version)})
         return await self._written(request, ask, resource)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
@@ -135,5 +135,5 @@ class ResourceHandlers:
 def _headers(ask: Ask, resource: wire.Resource) -> dict[str, str]:
     return {
         hdrs.LOCATION: location(ask.base, resource.type, resource.id),
-        hdrs.ETAG: version_tag(resource.version),
+        hdrs.ETAG: etag.version_tag(resource.version),
     }

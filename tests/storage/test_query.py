@@ -33,7 +33,7 @@ def before(left: tuple[SortValue, ResourceId], right: tuple[SortValue, ResourceI
         return -1 if first < second else 1
     if a is None or b is None:
         return 1 if (a is None) != descending else -1
-    return -1 if (a < b) != descending else 1  # type: ignore[operator]
+    return -1 if (a < b) != descending else 1  # type: ignore[operator]  # both of one kind
 
 
 def in_order(sort: Sort, directory: Directory, kinds: Sequence[ResourceType]) -> list[ResourceId]:

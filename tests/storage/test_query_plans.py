@@ -97,7 +97,7 @@ async def plans(world: World, query: Query) -> list[dict[str, Any]]:
 
 async def explain(tx: Tx, statement: ClauseElement) -> dict[str, Any]:
     """Return the plan of a statement for its values."""
-    dialect = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
+    dialect = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it so
     compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     rows = await tx.fetch(f"EXPLAIN (FORMAT JSON) {compiled}", compiled.params)
     plan: dict[str, Any] = rows[0][0][0]["Plan"]

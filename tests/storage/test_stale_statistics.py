@@ -25,7 +25,7 @@ from tests.storage.random_directory import BASE, KINDS, REGISTRY
 from tests.storage.test_plans import nodes
 from tests.storage.world import World, group, make_world, new_id
 
-DIALECT = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]
+DIALECT = PGDialectAsync_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it so
 NAME = "muster_test_stale_statistics"
 USER, GROUP = KINDS
 PILOT, EVERYBODY = 300, 5_000

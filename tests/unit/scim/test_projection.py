@@ -7,7 +7,9 @@ import pytest
 
 from control_plane.scim.core_schemas import GROUP_URN, USER_URN
 from control_plane.scim.errors import InvalidValue
-from control_plane.scim.projection import Names, compile_projection, project
+from control_plane.scim.projection import Names, compile_projection
+from control_plane.scim.registry import SchemaRegistry
+from control_plane.scim.schema import Document
 from tests.unit.scim.samples import BADGE_RULES, BADGE_URN, ENTERPRISE, REGISTRY, barbara, user
 
 RESOURCE: dict[str, Any] = {
@@ -16,6 +18,10 @@ RESOURCE: dict[str, Any] = {
     **barbara(),
 }
 FIXED = {"schemas": RESOURCE["schemas"], "id": RESOURCE["id"]}
+
+
+def project(kind: str, resource: Document, wanted: Names, unwanted: Names, registry: SchemaRegistry) -> Document:
+    return compile_projection(kind, wanted, unwanted, registry).apply(resource)
 
 
 def _only(names: Names) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from control_plane.scim.errors import InvalidCount, InvalidValue, ScimError
-from control_plane.scim.messages import SEARCH_REQUEST, SearchRequest, parse_search, parse_sort_order
+from control_plane.scim.messages import SearchRequest, parse_search, parse_sort_order
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from control_plane.scim.messages import SEARCH_REQUEST, SearchRequest, parse_sea
         ({}, SearchRequest()),
         (
             {
-                "schemas": [SEARCH_REQUEST],
+                "schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],
                 "attributes": ["displayName", "userName"],
                 "filter": 'displayName sw "smith"',
                 "startIndex": 1,
