@@ -22,6 +22,9 @@ RUN groupadd --system --gid 10001 muster \
 COPY --from=build /opt/muster /opt/muster
 # The root file system may be read-only: nothing is written beside the code.
 ENV PATH=/opt/muster/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# What `muster certs` writes, and where control planes write checkpoints; a volume mounted there takes over the owner.
+RUN mkdir -p /certs/ca /certs/control-plane-1 /certs/gateway-1 /certs/worker-1 /certs/admin-1 /audit \
+    && chown -R 10001:10001 /certs /audit
 USER 10001:10001
 # Inside a container the loopback default would be unreachable.
 ENV MUSTER_CONTROL_PLANE_LISTEN=0.0.0.0:50051 MUSTER_GATEWAY_LISTEN=0.0.0.0:8080 MUSTER_METRICS_LISTEN=0.0.0.0:9100

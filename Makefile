@@ -7,10 +7,12 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 EXIT ?= 0
+# One for each processor, up to four: each starts its own PostgreSQL, Valkey and stack.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance check bench dev protos lock format clean
+.PHONY: help setup demo test harden conformance check bench dev protos lock sbom audit-deps format clean
 
 help: ## What each target does
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +33,11 @@ demo: $(STAMP) ## The whole stack, an onboarding pushed through it, the outcome 
 dev: $(STAMP) ## The whole stack on the embedded engines, data in ./.muster, until Ctrl-C
 	@$(BIN)/muster dev --data-dir .muster --ready-file .muster/ready.json
 
-test: $(STAMP) ## Every test, on real PostgreSQL, Valkey and gRPC
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Every test, on real PostgreSQL, Valkey and gRPC; in JOBS processes, each with engines of its own
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+
+harden: $(STAMP) ## The thirty hardening rows, the slow ones too, with pass or fail and the figures
+	@$(BIN)/python -m tests.hardening $(ARGS)
 
 conformance: $(STAMP) ## The suites in ../shared/conformance, if they are there, against a new stack; ARGS=okta_spec.py runs one
 	@$(BIN)/python -m tests.conformance.run_shared $(ARGS)
@@ -59,9 +64,15 @@ lock: $(STAMP) ## Compile requirements/*.txt from pyproject.toml, with hashes an
 	@$(COMPILE) pyproject.toml -o requirements/base.txt
 	@$(COMPILE) --extra dev-stack --extra test requirements/build.in pyproject.toml -o requirements/dev.txt
 
+sbom: $(STAMP) ## The bill of materials of what is locked, CycloneDX JSON, in sbom.cdx.json
+	@$(BIN)/python -m tests.supply.sbom sbom.cdx.json
+
+audit-deps: $(STAMP) ## Known vulnerabilities of what is locked; needs the advisory service, fails if anything was not looked up
+	@$(BIN)/python -m tests.supply.audit
+
 format: $(STAMP) ## Let ruff format and fix what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 clean: ## Remove .venv and everything generated outside git
-	rm -rf $(VENV) .muster bench.json build *.egg-info
+	rm -rf $(VENV) .muster bench.json sbom.cdx.json build *.egg-info

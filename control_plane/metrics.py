@@ -31,6 +31,9 @@ class Metrics:
             ["endpoint", "error_type"],
             registry=r,
         )
+        self.refused_credentials = Counter(
+            "scim_admin_auth_failure", "Calls of the gRPC API whose credential proved nothing.", ["reason"], registry=r
+        )
         self.stale_leases = Counter(
             "scim_job_stale_lease", "Leases that ended without a result: a worker crashed or was cut off.", registry=r
         )
@@ -49,4 +52,21 @@ class Metrics:
         self.epoch = Gauge("scim_queue_epoch", "The life of the queue; rises when it was lost and rebuilt.", registry=r)
         self.relay_enqueued = Counter("scim_relay_enqueued", "Keys put into the queue, by way.", ["way"], registry=r)
         self.sessions = Gauge("scim_worker_sessions", "Workers connected to this process.", registry=r)
+        self.tokens_expiring = Gauge(
+            "scim_tokens_expiring",
+            "Working SCIM tokens without a successor that expire within the span, over all tenants.",
+            ["within"],
+            registry=r,
+        )
         self.kdf_waiting = Gauge("scim_kdf_queue_depth", "Token verifications that wait for or run PBKDF2.", registry=r)
+        self.audit_pending = Gauge("scim_audit_pending", "Audit events that wait for their seal.", registry=r)
+        self.audit_seal_lag_s = Gauge("scim_audit_seal_lag_seconds", "How long the oldest of them waits.", registry=r)
+        self.audit_verify_failures = Counter(
+            "scim_audit_chain_verify_failures", "Verifications of an audit trail that found a problem.", registry=r
+        )
+        self.audit_checkpoint_failures = Counter(
+            "scim_audit_checkpoint_failures", "Audit checkpoints that could not be made.", registry=r
+        )
+        self.audit_checkpoint_at = Gauge(
+            "scim_audit_checkpoint_timestamp_seconds", "When the newest audit checkpoint was made.", registry=r
+        )

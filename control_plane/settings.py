@@ -10,16 +10,56 @@ class ControlPlaneSettings:
     """Everything that an operator may choose; the meanings appear in README.md, a test compares them."""
 
     postgres_url: str = setting(
-        "PostgreSQL, postgresql://muster_app[:password]@host:port/database; muster_batch has the same password",
+        "PostgreSQL, postgresql://muster_app[:password]@host:port/database; the other runtime roles share the password",
         secret=True,
     )
     redis_url: str = setting(
         "Redis or Valkey, as redis://[:password@]host:port/0; maxmemory-policy must be noeviction", secret=True
     )
-    admin_token: str = setting("Bearer token that authorises admin calls; at least 32 characters", secret=True)
-    gateway_token: str = setting("Bearer token that gateways present; at least 32 characters", secret=True)
-    worker_token: str = setting("Bearer token that workers present; at least 32 characters", secret=True)
-    sealing_key: str = setting("Base64 of the 32-byte key that seals the secrets of targets", secret=True)
+    sealing_key: str = setting(
+        "Base64 of the 32-byte key-encryption key that wraps the tenants' data keys", secret=True
+    )
+    sealing_keys_retired: str = setting(
+        "Former sealing keys, comma-separated, until `muster keys rewrap` has run", default="", secret=True
+    )
+    admin_token: str = setting(
+        "Bearer token of an owner, for the first steps and emergencies; at least 32 characters; empty: there is none",
+        default="",
+        secret=True,
+    )
+    gateway_token: str = setting(
+        "Bearer token that gateways present; at least 32 characters; empty: they need a certificate",
+        default="",
+        secret=True,
+    )
+    worker_token: str = setting(
+        "Bearer token that workers present; at least 32 characters; empty: they need a certificate",
+        default="",
+        secret=True,
+    )
+    tls_cert: str = setting("File with this process's certificate chain, PEM; read again when it changes", default="")
+    tls_key: str = setting("File with its private key, PEM", default="")
+    tls_ca: str = setting("File with the certificates that peers' certificates must lead to, PEM", default="")
+    tls_trust_domain: str = setting("Peers are spiffe://<this>/gateway/<id>, worker/<id>, admin/<id>", default="muster")
+    plaintext: bool = setting("Serve gRPC without TLS: tokens and people's data can be read on the way", default=False)
+    oidc_issuer: str = setting("OIDC provider whose tokens operators may call with; empty: none", default="")
+    oidc_audience: str = setting("The aud claim that those tokens must have", default="")
+    allowed_networks: str = setting(
+        "Private networks (CIDR, comma-separated) that targets may be in; all other private addresses are refused",
+        default="",
+    )
+    audit_signing_key: str = setting(
+        "Base64 of the 32-byte Ed25519 key that signs audit checkpoints; empty: there are none", default="", secret=True
+    )
+    audit_checkpoint_dir: str = setting("Folder that checkpoints are written to, outside the database", default="")
+    audit_checkpoint_interval_s: float = setting("Seconds between checkpoints", default=3600.0)
+    tenant_requests_per_second: int = setting(
+        "SCIM requests a second of a tenant that has no limit of its own", default=1_000
+    )
+    tenant_burst: int = setting("SCIM requests at once of a tenant that has no limit of its own", default=2_000)
+    control_plane_admin_listen: str = setting(
+        "host:port for reflection, apart from the services; empty: they share the port", default=""
+    )
     control_plane_listen: str = setting(
         "host:port of the gRPC server; port 0 takes a free one", default="127.0.0.1:50051"
     )

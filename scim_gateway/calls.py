@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TypeVar
 
 import grpc
@@ -11,8 +10,8 @@ from control_plane.client.control_plane import ControlPlane, Metadata
 from control_plane.client.errors import decode
 from protos.directory.v1 import directory_pb2 as directory
 from protos.tenancy.v1 import tenancy_pb2 as tenancy
+from scim_gateway.caller import Caller, caller_of
 from scim_gateway.requests import Actor
-from scim_gateway.token_verifier import Caller
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -96,16 +95,17 @@ class DirectoryCalls:
             call.cancel()
 
     def _metadata(self, actor: Actor) -> Metadata:
-        return self._control_plane.metadata(actor_id=actor.key_id, actor_address=actor.address)
-
-
-async def verify_token(control_plane: ControlPlane, presented: str, timeout_s: float) -> Caller:
-    """Ask the control plane whose token this is; client.errors.TokenRefused if nobody's."""
-    try:
-        answer = await control_plane.tokens.VerifyToken(
-            tenancy.VerifyTokenRequest(presented=presented), metadata=control_plane.metadata(), timeout=timeout_s
+        client = actor.client
+        return self._control_plane.metadata(
+            actor_id=actor.key_id, actor_address=client.address, actor_agent=client.agent
         )
+
+
+async def verify_token(control_plane: ControlPlane, presented: str, address: str, timeout_s: float) -> Caller:
+    """Ask the control plane whose token this is; client.errors.TokenRefused if nobody's, or not from there."""
+    message = tenancy.VerifyTokenRequest(presented=presented, address=address)
+    try:
+        answer = await control_plane.tokens.VerifyToken(message, metadata=control_plane.metadata(), timeout=timeout_s)
     except grpc.aio.AioRpcError as err:
         raise decode(err) from err
-    expires_at = answer.expire_time.ToDatetime(UTC) if answer.HasField("expire_time") else None
-    return Caller(answer.tenant_id, answer.token_id, answer.key_id, frozenset(answer.scopes), expires_at)
+    return caller_of(answer)

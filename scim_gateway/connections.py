@@ -6,10 +6,12 @@ raw socket.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server
@@ -17,7 +19,16 @@ from aiohttp.web_server import Server
 from control_plane.runtime.context import accept_request_id
 from control_plane.runtime.logs import get_logger
 from control_plane.scim.errors import BadRequest, ScimError, ServiceUnavailable
-from scim_gateway.errors import HeadersTooLarge, RequestTimeout, TargetTooLong, error_bytes, error_response
+from scim_gateway.edge import dress
+from scim_gateway.errors import (
+    SCIM_JSON,
+    HeadersTooLarge,
+    RequestTimeout,
+    TargetTooLong,
+    error_bytes,
+    error_response,
+)
+from scim_gateway.forwarded import Proxies, source_of
 from scim_gateway.metrics import GatewayMetrics
 
 log = get_logger(__name__)
@@ -32,9 +43,19 @@ class ConnectionLimits:
     """What one connection, and all together, may do."""
 
     max_connections: int
+    max_per_source: int
     max_line_bytes: int
     header_timeout_s: float
     write_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What holds for connections: their limits, who is exempt from that per source, the headers of every answer."""
+
+    limits: ConnectionLimits
+    proxies: Proxies
+    headers: Mapping[str, str]
 
 
 class _BareResponse(web.Response):
@@ -48,19 +69,26 @@ class _BareResponse(web.Response):
 class GuardedConnection(RequestHandler):
     """One connection: a deadline for each request's headers, another for each answer to be read."""
 
-    __slots__ = ("_guard", "_header_deadline", "_saw_bytes", "_write_deadline")
+    __slots__ = ("_body", "_guard", "_header_deadline", "_saw_bytes", "_source", "_write_deadline")
 
     def __init__(self, guard: "GuardedServer", *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(guard, loop=loop, **options)
         self._guard = guard
         self._saw_bytes = False
+        # Of the last request whose headers are read: bytes after its end are the next one's.
+        self._body: StreamReader | None = None
+        self._source: str | None = None  # whose connection it counts as, while it does
         self._header_deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
         if self._guard.is_full:
-            self._turn_away(cast("asyncio.Transport", transport))
+            self._turn_away(cast("asyncio.Transport", transport), "too many connections, try again later")
+            return
+        self._source = self._guard.count(_peer(transport))
+        if self._source is None:
+            self._turn_away(cast("asyncio.Transport", transport), "too many connections from this address")
             return
         super().connection_made(transport)
         self._arm_headers()
@@ -69,15 +97,20 @@ class GuardedConnection(RequestHandler):
         """Stop the clocks."""
         self._disarm_headers()
         self._disarm_write()
+        if self._source is not None:
+            self._guard.discount(self._source)
+            self._source = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse; the clock stops with a request's last header and starts with the next request's first byte."""
-        before = self._request_count
+        before, is_head = self._request_count, self._body is None or self._body.is_eof()
         super().data_received(data)
         if self._request_count > before:
+            self._body = self._messages[-1][1]
             self._disarm_headers()
-        elif data and (self._header_deadline is not None or self._is_idle()):
+        elif data and is_head:
+            # Also while the request before is at work: its answer would else be followed by no deadline at all.
             self._saw_bytes = True
             self._arm_headers()
 
@@ -109,7 +142,7 @@ class GuardedConnection(RequestHandler):
         plain = error_response(refusal)
         response = _BareResponse(status=plain.status, body=plain.body, headers=plain.headers)
         response.headers["X-Request-Id"] = reference
-        response.headers[hdrs.CACHE_CONTROL] = "no-store"
+        dress(response, self._guard.edge.headers)
         response.force_close()
         self._guard.metrics.answered(BAD_HTTP, "other", response.status, 0.0)
         log.info("request", route=BAD_HTTP, code=response.status)
@@ -146,8 +179,14 @@ class GuardedConnection(RequestHandler):
 
     def _headers_late(self) -> None:
         self._header_deadline = None
+        if self._request_count and not self._is_idle():
+            # The request before is still at work: its answer must not be broken into.
+            self._arm_headers()
+            return
         if self.transport is not None and self._saw_bytes:
-            self.transport.write(_raw(RequestTimeout("the request's headers did not arrive in time")))
+            self.transport.write(
+                _raw(self._guard.edge.headers, RequestTimeout("the request's headers did not arrive in time"))
+            )
         self._guard.metrics.answered(BAD_HTTP, "other", 408, self._guard.limits.header_timeout_s)
         self.force_close()
 
@@ -157,9 +196,9 @@ class GuardedConnection(RequestHandler):
             log.warning("answer left unread", limit_s=self._guard.limits.write_timeout_s)
             self.transport.abort()
 
-    def _turn_away(self, transport: asyncio.Transport) -> None:
+    def _turn_away(self, transport: asyncio.Transport, why: str) -> None:
         self._force_close = True  # whatever it sends is not parsed
-        transport.write(_raw(ServiceUnavailable("too many connections, try again later"), "Retry-After: 1\r\n"))
+        transport.write(_raw({**self._guard.edge.headers, hdrs.RETRY_AFTER: "1"}, ServiceUnavailable(why)))
         transport.close()
         self._guard.metrics.answered(BAD_HTTP, "other", 503, 0.0)
 
@@ -167,15 +206,30 @@ class GuardedConnection(RequestHandler):
 class GuardedServer(Server):
     """aiohttp's protocol factory, with guarded connections and a limit on their number."""
 
-    def __init__(self, plain: Server, limits: ConnectionLimits, metrics: GatewayMetrics) -> None:
+    def __init__(self, plain: Server, edge: Edge, metrics: GatewayMetrics) -> None:
         super().__init__(plain.request_handler, request_factory=plain.request_factory, loop=plain._loop)
-        self.limits, self.metrics = limits, metrics
+        self.edge, self.limits, self.metrics = edge, edge.limits, metrics
+        self._open: Counter[str] = Counter()
         self._options = plain._kwargs
 
     @property
     def is_full(self) -> bool:
         """Whether no further connection is taken."""
         return len(self._connections) >= self.limits.max_connections
+
+    def count(self, peer: str) -> str | None:
+        """Count one more connection and return whose it is; None if that source has as many as it may."""
+        source = source_of(peer)
+        if self._open[source] >= self.limits.max_per_source and not self.edge.proxies.is_trusted(peer):
+            return None
+        self._open[source] += 1
+        return source
+
+    def discount(self, source: str) -> None:
+        """Count one less."""
+        self._open[source] -= 1
+        if not self._open[source]:
+            del self._open[source]
 
     def __call__(self) -> GuardedConnection:
         """Return the protocol of a new connection."""
@@ -185,22 +239,30 @@ class GuardedServer(Server):
 class GuardedRunner(web.AppRunner):
     """An AppRunner whose server is guarded."""
 
-    __slots__ = ("_limits", "_metrics")
+    __slots__ = ("_edge", "_metrics")
 
-    def __init__(self, app: web.Application, limits: ConnectionLimits, metrics: GatewayMetrics, **options: Any) -> None:
-        super().__init__(app, max_line_size=limits.max_line_bytes, **options)
-        self._limits, self._metrics = limits, metrics
+    def __init__(self, app: web.Application, edge: Edge, metrics: GatewayMetrics, **options: Any) -> None:
+        super().__init__(app, max_line_size=edge.limits.max_line_bytes, **options)
+        self._edge, self._metrics = edge, metrics
 
     async def _make_server(self) -> Server:
-        return GuardedServer(await super()._make_server(), self._limits, self._metrics)
+        return GuardedServer(await super()._make_server(), self._edge, self._metrics)
 
 
-def _raw(refusal: ScimError, more: str = "") -> bytes:
+def _peer(transport: asyncio.BaseTransport) -> str:
+    """Return the address at the other end; "" on a socket without addresses."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
+def _raw(headers: Mapping[str, str], refusal: ScimError) -> bytes:
     """Return a whole answer for a connection that has no request to answer."""
     body = error_bytes(refusal)
-    head = (
-        f"HTTP/1.1 {refusal.status} {PHRASES[refusal.status]}\r\n"
-        f"Content-Type: application/scim+json; charset=utf-8\r\n{more}"
-        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    lines = [
+        f"HTTP/1.1 {refusal.status} {PHRASES[refusal.status]}",
+        f"Content-Type: {SCIM_JSON}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+        "Connection: close",
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

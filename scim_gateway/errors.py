@@ -24,6 +24,26 @@ class AuthenticationFailed(Exception):
         self.reason, self.tenant = reason, tenant
 
 
+class Throttled(scim.TooManyRequests):
+    """A limit on requests is reached (RFC 6585 section 4). Try again after ``retry_after_s`` seconds."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Busy(scim.ServiceUnavailable):
+    """The gateway has enough to do. Try again after ``retry_after_s`` seconds."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class AmbiguousRequest(scim.BadRequest):
+    """Another server might take the request for another one (RFC 9112 section 11.2): the connection ends with it."""
+
+
 class RequestTimeout(ScimError):
     """The client took too long to send its request (RFC 9110 section 15.5.9)."""
 
@@ -89,13 +109,13 @@ def error_response(err: Exception) -> web.Response:
         case 401:
             headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
         case 429 | 503:
-            retry_after_s = err.retry_after_s if isinstance(err, Unavailable) else DEFAULT_RETRY_AFTER_S
+            retry_after_s = getattr(err, "retry_after_s", DEFAULT_RETRY_AFTER_S)
             headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_after_s)))
     if isinstance(err, WrongMethod):
         headers[hdrs.ALLOW] = err.allowed
     response = web.Response(status=refusal.status, body=error_bytes(refusal), headers=headers)
-    if refusal.status in (408, 413):
-        # What is left of the body is not waited for.
+    if refusal.status in (408, 413) or isinstance(err, AmbiguousRequest):
+        # What is left of the body is not waited for, and where the next request begins is not guessed.
         response.force_close()
     return response
 

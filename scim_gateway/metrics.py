@@ -9,7 +9,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client 
 MAX_TENANT_LABELS = 1_000
 OTHER_TENANT = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-REASONS = frozenset({"missing", "malformed", "unknown", "mismatch", "revoked", "expired", "scope"})
+REASONS = frozenset(
+    {
+        "missing", "malformed", "unknown", "mismatch", "revoked", "expired", "tenant_deleted", "network", "scope",
+        "throttled",
+    }
+)  # fmt: skip
 
 
 class GatewayMetrics:
@@ -22,6 +27,12 @@ class GatewayMetrics:
             "scim_auth_failure_total",
             "Requests refused for their bearer token, by tenant (unknown unless the token is real) and reason",
             ["tenant", "reason"],
+            registry=registry,
+        )
+        self._rate_limited = Counter(
+            "scim_rate_limited_total",
+            "Requests answered 429 for their tenant's rate limit",
+            ["tenant"],
             registry=registry,
         )
         self._requests = Counter(
@@ -50,14 +61,20 @@ class GatewayMetrics:
 
     def auth_failed(self, tenant: str, reason: str) -> None:
         """Count a refused bearer token; texts outside the known ones are folded."""
-        if tenant not in self._tenants:
-            if len(self._tenants) < MAX_TENANT_LABELS:
-                self._tenants.add(tenant)
-            else:
-                tenant = OTHER_TENANT
-        self._auth_failures.labels(tenant, reason if reason in REASONS else "other").inc()
+        self._auth_failures.labels(self._label(tenant), reason if reason in REASONS else "other").inc()
+
+    def rate_limited(self, tenant: str) -> None:
+        """Count a request beyond its tenant's rate limit."""
+        self._rate_limited.labels(self._label(tenant)).inc()
 
     def answered(self, route: str, method: str, code: int, duration_s: float) -> None:
         """Count an answer and its time."""
         self._requests.labels(route, method if method in METHODS else "other", str(code)).inc()
         self._duration.labels(route).observe(duration_s)
+
+    def _label(self, tenant: str) -> str:
+        if tenant not in self._tenants:
+            if len(self._tenants) >= MAX_TENANT_LABELS:
+                return OTHER_TENANT
+            self._tenants.add(tenant)
+        return tenant

@@ -20,10 +20,11 @@ from control_plane.scim.errors import (
     UnsupportedMediaType,
 )
 from control_plane.scim.messages import SearchRequest, parse_sort_order
+from scim_gateway.caller import Caller, Client
 from scim_gateway.errors import RequestTimeout
-from scim_gateway.token_verifier import Caller
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+CLIENT: web.RequestKey[Client] = web.RequestKey("client", Client)
 
 MEDIA_TYPES = frozenset({"application/scim+json", "application/json"})
 # The control plane's own limits (directory.proto), so that it need not be asked.
@@ -48,7 +49,7 @@ class Actor:
 
     tenant_id: str
     key_id: str
-    address: str
+    client: Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ NO_CONDITIONS = Conditions("", "")
 def actor_of(request: web.Request) -> Actor:
     """Return who sends this (authenticated) request."""
     caller = request[CALLER]
-    return Actor(caller.tenant_id, caller.key_id, request.remote or "")
+    return Actor(caller.tenant_id, caller.key_id, request[CLIENT])
 
 
 def resource_id(request: web.Request, kind: str) -> str:

@@ -15,7 +15,7 @@ from scim_gateway.handlers.resources import ResourceHandlers
 
 OUTSIDE = "/{outside}"
 UNKNOWN = SCIM_PREFIX + "/{unknown}"
-PUBLIC_ROUTES = frozenset({"/livez", "/readyz", OUTSIDE})
+PUBLIC_ROUTES = frozenset({"/livez", "/readyz", "/startupz", OUTSIDE})
 SEARCHES = ("/.search", "/Users/.search", "/Groups/.search")
 # A search is a POST that reads (RFC 7644 section 3.4.3).
 READ_ROUTES = frozenset(SCIM_PREFIX + path for path in SEARCHES)
@@ -32,11 +32,10 @@ class Handlers:
     root_lists: ListHandlers
     bulk: BulkHandlers
     discovery: DiscoveryHandlers
-    health: HealthHandlers
 
 
 def add_routes(app: web.Application, handlers: Handlers) -> None:
-    """Add every path to ``app``."""
+    """Add every path of the SCIM endpoint to ``app``."""
     _add(app, SCIM_PREFIX + "/Me", {"*": no_me})
     _add(app, SCIM_PREFIX + "/Bulk", {"POST": handlers.bulk.bulk})
     for path, lists in zip(SEARCHES, (handlers.root_lists, handlers.user_lists, handlers.group_lists), strict=True):
@@ -52,11 +51,20 @@ def add_routes(app: web.Application, handlers: Handlers) -> None:
         ("/ResourceTypes/{id}", discovery.resource_types),
     ):
         _add(app, SCIM_PREFIX + path, {"GET": handler})
-    _add(app, "/livez", {"GET": handlers.health.livez})
-    _add(app, "/readyz", {"GET": handlers.health.readyz})
     _add(app, SCIM_PREFIX, {"GET": handlers.root_lists.list})
-    # Catch-alls, so that "not found" passes the middlewares like everything else.
+    # A catch-all, so that "not found" passes the middlewares like everything else.
     app.router.add_route("*", SCIM_PREFIX + "/{unknown:.*}", not_found, expect_handler=_expect_later)
+
+
+def add_health(app: web.Application, health: HealthHandlers) -> None:
+    """Add the paths for load balancers and supervisors to ``app``."""
+    _add(app, "/livez", {"GET": health.livez})
+    _add(app, "/readyz", {"GET": health.readyz})
+    _add(app, "/startupz", {"GET": health.startupz})
+
+
+def add_outside(app: web.Application) -> None:
+    """Add 404 for everything that was not added before."""
     app.router.add_route("*", "/{outside:.*}", not_found, expect_handler=_expect_later)
 
 

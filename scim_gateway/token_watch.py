@@ -47,11 +47,19 @@ class TokenWatch:
                         log.info("token watch connected")
                     case "token_id":
                         self._verifier.on_dropped(message.token_id)
+                    case "tenant_id":
+                        self._verifier.on_tenant_dropped(message.tenant_id)
                     case _:
                         self._verifier.on_heartbeat()
                 events += 1
         except grpc.aio.AioRpcError as err:
             log.warning("token watch lost", code=err.code().name, events=events)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # The call was cancelled, not we: another channel, with new certificates, took the place of its own.
+            log.info("token watch ended with its channel", events=events)
         except TimeoutError:
             log.warning("token watch silent", limit_s=SILENCE_S, events=events)
         finally:

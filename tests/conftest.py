@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.control_plane",
     "tests.fixtures.scim_target",
     "tests.fixtures.gateway",
+    "tests.conformance.site",
 ]
 
 

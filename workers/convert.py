@@ -35,7 +35,7 @@ def hello(worker_id: str, session: bytes, kinds: list[TargetKind], slots: int, h
 
 def held_lease(lease: Lease) -> lease_pb2.Held:
     """Return the wire's name of a lease."""
-    return lease_pb2.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence)
+    return lease_pb2.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence, grant=lease.grant)
 
 
 def turn(draft: TurnDraft) -> lease_pb2.Turn:
@@ -104,9 +104,11 @@ def lease(message: lease_pb2.Lease, target: Target | None) -> Lease:
         former=FormerResource(message.former.id, message.former.name, message.former.external_id)
         if message.HasField("former")
         else None,
+        grant=message.grant,
     )
 
 
 def loss(reason: int) -> Loss:
     """Return why a lease was lost."""
-    return Loss.EPOCH if reason == lease_pb2.LOSS_REASON_EPOCH else Loss.EXPIRED
+    known: dict[int, Loss] = {lease_pb2.LOSS_REASON_EPOCH: Loss.EPOCH, lease_pb2.LOSS_REASON_REVOKED: Loss.REVOKED}
+    return known.get(reason, Loss.EXPIRED)

@@ -43,6 +43,7 @@ class Loss(Enum):
 
     EXPIRED = "expired"  # the server says so
     EPOCH = "epoch"  # the queue was lost and rebuilt
+    REVOKED = "revoked"  # its tenant was suspended or deleted
     DEADLINE = "deadline"  # our own clock says so: no heartbeat was confirmed in time
 
 
@@ -98,6 +99,7 @@ class Lease:
     remote_id: str  # "": not linked yet
     target: Target | None  # None: its snapshot never came
     former: FormerResource | None = None  # deleted and never linked: what it was called
+    grant: bytes = field(default=b"", repr=False)  # proves to the control plane that the lease is ours
 
 
 @dataclass(frozen=True, slots=True)

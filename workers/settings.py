@@ -5,6 +5,7 @@ import socket
 from dataclasses import dataclass
 
 from control_plane.client.channel import target_of
+from control_plane.outgoing.guard import Guard
 from control_plane.runtime.settings import SettingsError, setting
 
 # As in lease.proto, Hello.slots.
@@ -16,9 +17,23 @@ MAX_ID_CHARACTERS = 200
 class WorkerSettings:
     """One field for each ``MUSTER_*`` variable of a worker."""
 
-    worker_token: str = setting("Token that the control plane knows this worker by", secret=True)
+    worker_token: str = setting(
+        "Token that the control plane knows this worker by; empty: its certificate does", default="", secret=True
+    )
+    tls_cert: str = setting("File with this process's certificate chain, PEM; read again when it changes", default="")
+    tls_key: str = setting("File with its private key, PEM", default="")
+    tls_ca: str = setting("File with the certificates that the control plane's must lead to, PEM", default="")
+    tls_server_name: str = setting("The name in the control plane's certificate", default="control-plane.muster")
+    plaintext: bool = setting("Call the control plane without TLS, as it serves", default=False)
+    allowed_networks: str = setting(
+        "Private networks (CIDR, comma-separated) that targets may be in; all other private addresses are refused",
+        default="",
+    )
     control_plane: str = setting("Control planes: ip:port,ip:port or one name:port", default="127.0.0.1:50051")
-    worker_id: str = setting("This worker's name in logs and audit; empty: host-pid", default="")
+    worker_id: str = setting(
+        "This worker's name in logs and audit; under TLS it begins with the certificate's id; empty: host-pid",
+        default="",
+    )
     worker_slots: int = setting("Leases worked on at once, 1 to 1000", default=16)
     worker_call_timeout_s: float = setting(
         "Longest call to a target, seconds; never more than a third of a lease's life", default=10.0
@@ -29,8 +44,8 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that could only fail later."""
-        if not self.worker_token:
-            raise SettingsError("MUSTER_WORKER_TOKEN is empty")
+        if not self.worker_token and not self.tls_cert:
+            raise SettingsError("neither MUSTER_WORKER_TOKEN nor MUSTER_TLS_CERT is given")
         if not 1 <= self.worker_slots <= MAX_SLOTS:
             raise SettingsError(f"MUSTER_WORKER_SLOTS is {self.worker_slots}, not between 1 and {MAX_SLOTS}")
         if self.worker_call_timeout_s <= 0:
@@ -43,6 +58,10 @@ class WorkerSettings:
             target_of(self.control_plane)
         except ValueError as err:
             raise SettingsError(f"MUSTER_CONTROL_PLANE: {err}") from err
+        try:
+            Guard.parse(self.allowed_networks)
+        except ValueError as err:
+            raise SettingsError(f"MUSTER_ALLOWED_NETWORKS: {err}") from err
         self.metrics_address()
 
     def name(self) -> str:

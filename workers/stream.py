@@ -14,6 +14,7 @@ import grpc
 
 from control_plane.client.channel import open_channel
 from control_plane.client.errors import decode
+from control_plane.client.tls import ClientTls
 from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
 from protos.lease.v1 import lease_pb2
@@ -82,6 +83,7 @@ class StreamSettings:
     worker_id: str
     slots: int
     kinds: tuple[TargetKind, ...]
+    tls: ClientTls | None = None
 
 
 class LeaseStream:
@@ -96,7 +98,7 @@ class LeaseStream:
         self._heartbeat_s = FIRST_HEARTBEAT_S
         self._failures = 0
         self._leases: LeaseServiceAsyncStub | None = None  # while connected
-        self._metadata = (("authorization", f"Bearer {settings.token}"),)
+        self._metadata = (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
         self._changed = asyncio.Event()  # the next turn has something to say
         self._moved = asyncio.Event()  # a result was settled
         self._closing = asyncio.Event()
@@ -124,7 +126,9 @@ class LeaseStream:
         """Return the target's ids of a leased group's members; LeaseGone or ControlPlaneAway."""
         if self._leases is None:
             raise ControlPlaneAway("the lease stream is down")
-        request = lease_pb2.StreamLeaseMembersRequest(lease=convert.held_lease(lease))
+        request = lease_pb2.StreamLeaseMembersRequest(
+            lease=convert.held_lease(lease), worker_id=self._settings.worker_id
+        )
         ids: set[str] = set()
         try:
             call = self._leases.StreamLeaseMembers(request, metadata=self._metadata, timeout=MEMBERS_TIMEOUT_S)
@@ -169,8 +173,9 @@ class LeaseStream:
     async def _connect_once(self) -> None:
         """Open a stream and return when it has ended, for whatever reason but our own cancellation."""
         reason = ""
-        # A channel for each stream: one that is half open, or sulks in its own back-off, is not met again.
-        async with open_channel(self._settings.addresses) as channel:
+        # A channel for each stream: one that is half open, or sulks in its own back-off, is not met again. It takes
+        # the certificate of this moment, and the control plane ends each connection after an hour or two.
+        async with open_channel(self._settings.addresses, self._settings.tls) as channel:
             self._leases = LeaseServiceStub(channel)
             call: LeaseCall = self._leases.StreamLeases(metadata=self._metadata)
             try:

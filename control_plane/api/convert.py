@@ -5,14 +5,11 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from control_plane.domain import audit as audit_domain
 from control_plane.domain import targets as target_domain
-from control_plane.domain import tokens as token_domain
 from control_plane.domain.errors import InvalidArgument
 from control_plane.domain.ids import TenantId, parse_id
 from control_plane.domain.resources import ResourceType, StoredResource
 from control_plane.services.bulk import BulkResult
-from protos.audit.v1 import audit_pb2
 from protos.directory.v1 import directory_pb2
 from protos.tenancy.v1 import tenancy_pb2
 
@@ -50,20 +47,6 @@ def duration(seconds: float) -> Duration:
     wire = Duration()
     wire.FromTimedelta(timedelta(seconds=seconds))
     return wire
-
-
-def token(one: token_domain.Token) -> tenancy_pb2.Token:
-    """Return a token on the wire: everything but its hash."""
-    return tenancy_pb2.Token(
-        id=str(one.id),
-        tenant_id=str(one.tenant),
-        key_id=one.key_id,
-        label=one.label,
-        scopes=[tenancy_pb2.Scope.ValueType(scope) for scope in one.scopes],
-        create_time=timestamp(one.created_at),
-        expire_time=timestamp(one.expires_at),
-        revoke_time=timestamp(one.revoked_at),
-    )
 
 
 def target(one: target_domain.Target) -> tenancy_pb2.Target:
@@ -118,23 +101,4 @@ def bulk_result(one: BulkResult) -> directory_pb2.BulkResult:
         status=one.status,
         scim_type=one.scim_type,
         detail=one.detail,
-    )
-
-
-def event(one: audit_domain.AuditEvent, details: str) -> audit_pb2.AuditEvent:
-    """Return an audit event on the wire."""
-    return audit_pb2.AuditEvent(
-        id=str(one.id),
-        tenant_id=str(one.tenant),
-        time=timestamp(one.at),
-        actor_type=audit_pb2.ActorType.ValueType(one.actor.type),
-        actor_id=one.actor.id,
-        actor_address=one.actor.address,
-        action=one.action,
-        resource_type=one.resource_type,
-        resource_id=one.resource_id,
-        outcome=audit_pb2.Outcome.ValueType(one.outcome),
-        reason=one.reason,
-        request_id=one.request_id,
-        details=details,
     )

@@ -1,31 +1,39 @@
 """muster.lease.v1: the stream of leases to workers. Translates between the wire and the lease engine."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 
 import grpc
 
 from control_plane.api import convert
 from control_plane.api.errors import CallRefused
+from control_plane.api.interceptors.auth import identity
 from control_plane.api.interceptors.wrapping import Context
+from control_plane.client.names import id_in, is_name_of
 from control_plane.domain.jobs import Effect, Failure, Fence, JobKey
 from control_plane.domain.targets import Work
+from control_plane.runtime.logs import get_logger
+from control_plane.services.grants import Grants
 from control_plane.services.leases import LeaseEngine
 from control_plane.services.sessions import Done, Granted, Held, Nack, OpenTarget, Session, Told, Turn
 from protos.lease.v1 import lease_pb2 as pb
 from protos.lease.v1 import lease_pb2_grpc as rpc
 from protos.tenancy.v1 import tenancy_pb2
 
+log = get_logger(__name__)
+
 HELLO_TIMEOUT_S = 10.0
 # Workers beat three times in a lease's life, so that two lost beats do not end it.
 BEATS_PER_TTL = 3
+MAX_RETRY_S = 3600.0
 
 
 class LeaseServicer(rpc.LeaseServiceServicer):
     """muster.lease.v1.LeaseService."""
 
-    def __init__(self, engine: LeaseEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: LeaseEngine, grants: Grants) -> None:
+        self._engine, self._grants = engine, grants
 
     async def StreamLeases(self, requests: AsyncIterator[pb.StreamLeasesRequest], context: Context) -> None:  # type: ignore[override]  # the reader-writer form of grpc.aio
         """Serve one worker until either side ends the stream."""
@@ -34,19 +42,39 @@ class LeaseServicer(rpc.LeaseServiceServicer):
         if first is None or not first.HasField("hello"):
             raise CallRefused(grpc.StatusCode.INVALID_ARGUMENT, "HELLO_EXPECTED", "the first message must be a Hello")
         hello = first.hello
-        session = self._engine.open(hello.worker_id, hello.slots, [_held(one) for one in hello.held])
+        holder = _holder(hello.worker_id)
+        held, foreign = self._adopted(holder, hello.held)
+        session = self._engine.open(hello.worker_id, hello.slots, held, foreign)
         try:
             ttl_s = self._engine.ttl_s
             control = pb.Control(
                 lease_ttl=convert.duration(ttl_s), heartbeat_period=convert.duration(ttl_s / BEATS_PER_TTL)
             )
             await context.write(pb.StreamLeasesResponse(control=control))
-            await self._serve(session, requests, context)
+            await self._serve(session, holder, requests, context)
         finally:
             self._engine.close(session)
 
-    async def _serve(self, session: Session, requests: AsyncIterator[pb.StreamLeasesRequest], context: Context) -> None:
+    def _adopted(self, holder: "_Holder", named: Iterable[pb.Held]) -> tuple[list[Held], list[int]]:
+        """Return the leases named in a Hello that were granted to this very worker, and the fences of the others."""
+        held, foreign = [], []
+        for one in named:
+            lease = _held(one)
+            if self._grants.is_good(one.grant, holder.identity, holder.worker, lease.key, lease.fence):
+                held.append(lease)
+            else:
+                foreign.append(one.fence)
+        if foreign:
+            log.warning("leases not adopted: not granted to this worker", worker=holder.worker, count=len(foreign))
+        return held, foreign
+
+    async def _serve(
+        self, session: Session, holder: "_Holder", requests: AsyncIterator[pb.StreamLeasesRequest], context: Context
+    ) -> None:
         """Read turns and write messages at the same time; the end of one ends the other."""
+
+        def grant(lease: Granted) -> bytes:
+            return self._grants.issue(holder.identity, holder.worker, lease.key, lease.fence)
 
         async def read() -> None:
             async for request in requests:
@@ -56,7 +84,7 @@ class LeaseServicer(rpc.LeaseServiceServicer):
 
         async def write() -> None:
             while (told := await session.outgoing.get()) is not None:
-                await context.write(_told(told))
+                await context.write(_told(told, grant))
 
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(read())
@@ -67,11 +95,32 @@ class LeaseServicer(rpc.LeaseServiceServicer):
         self, request: pb.StreamLeaseMembersRequest, context: Context
     ) -> AsyncIterator[pb.StreamLeaseMembersResponse]:
         """Stream a leased group's members as ids in the target."""
-        held = _held(request.lease)
+        held, holder = _held(request.lease), _holder(request.worker_id)
+        self._grants.check(request.lease.grant, holder.identity, holder.worker, held.key, held.fence)
         after = None
         while page := await self._engine.members(held.key, held.fence, after):
             yield pb.StreamLeaseMembersResponse(remote_ids=page)
             after = page[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Whom leases are granted to: the caller that was proved, and which of its workers it says to be."""
+
+    identity: str
+    worker: str
+
+
+def _holder(worker: str) -> _Holder:
+    """Return the holder of this call; CallRefused if a worker calls itself by another certificate's name."""
+    caller = identity()
+    if caller.peer and not is_name_of(worker, caller.peer):
+        raise CallRefused(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "WORKER_ID",
+            f"worker_id must be the id in the certificate, {id_in(caller.peer)!r}, or begin with it and '-' or '/'",
+        )
+    return _Holder(caller.id, worker)
 
 
 def _held(wire: pb.Held) -> Held:
@@ -96,26 +145,28 @@ def _nack(wire: pb.Nack) -> Nack:
     return Nack(
         fence=wire.fence,
         failure=Failure(wire.failure_class or Failure.TRANSIENT),
-        retry_after_s=convert.span(wire.retry_after).total_seconds() if wire.HasField("retry_after") else None,
+        retry_after_s=_wait_s(wire) if wire.HasField("retry_after") else None,
         error=wire.error,
         remote_id=wire.remote_id,
     )
 
 
-def _told(told: Told) -> pb.StreamLeasesResponse:
+def _wait_s(wire: pb.Nack) -> float:
+    """Return how long a worker asks to leave a resource alone, within bounds: no target may name years."""
+    return min(max(convert.span(wire.retry_after).total_seconds(), 0.0), MAX_RETRY_S)
+
+
+def _told(told: Told, grant: Callable[[Granted], bytes]) -> pb.StreamLeasesResponse:
     return pb.StreamLeasesResponse(
         ack_seq=told.ack_seq,
-        leases=[_lease(one) for one in told.leases],
+        leases=[_lease(one, grant(one)) for one in told.leases],
         settled=told.settled,
-        lost=[
-            pb.Lost(fence=fence, reason=pb.LOSS_REASON_EPOCH if epoch else pb.LOSS_REASON_EXPIRED)
-            for fence, epoch in told.lost
-        ],
+        lost=[pb.Lost(fence=fence, reason=pb.LossReason.ValueType(why)) for fence, why in told.lost],
         targets=[_snapshot(one) for one in told.targets],
     )
 
 
-def _lease(one: Granted) -> pb.Lease:
+def _lease(one: Granted, grant: bytes) -> pb.Lease:
     work = one.work
     return pb.Lease(
         key=one.key.pack(),
@@ -129,6 +180,7 @@ def _lease(one: Granted) -> pb.Lease:
         remote_id=work.remote_id,
         target_id=str(work.target),
         former=_former(work),
+        grant=grant,
     )
 
 

@@ -37,7 +37,8 @@ AdminToken = Annotated[
     typer.Option(
         "--admin-token",
         metavar="TOKEN",
-        help="Others see it in the process list: better MUSTER_ADMIN_TOKEN or MUSTER_ADMIN_TOKEN_FILE.",
+        help="The admin token, an API key, or an OIDC token. Others see it in the process list: better "
+        "MUSTER_ADMIN_TOKEN or MUSTER_ADMIN_TOKEN_FILE.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -111,8 +112,11 @@ class Admin:
 Command = Callable[..., Awaitable[None]]
 
 
-def admin_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
-    """Register ``async def command(admin, ...)`` as ``name``, with the connection options and --json added."""
+def admin_command(app: typer.Typer, name: str, panel: str | None = None) -> Callable[[Command], Command]:
+    """Register ``async def command(admin, ...)`` as ``name``, with the connection options and --json added.
+
+    ``panel`` is the heading in the help of ``app``.
+    """
 
     def register(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -127,10 +131,23 @@ def admin_command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
         run.__signature__ = signature.replace(  # type: ignore[attr-defined]  # typer reads it, as inspect does
             parameters=[*own, *_connection_options()], return_annotation=None
         )
-        app.command(name)(run)
+        app.command(name, rich_help_panel=panel)(run)
         return command
 
     return register
+
+
+def run_admin(
+    work: Callable[[Admin], Awaitable[None]],
+    *,
+    as_json: bool,
+    ready_file: Path | None,
+    control_plane: str,
+    admin_token: str,
+) -> None:
+    """Run ``work`` with the connection that the options say: for a command that does not always need one."""
+    connection = _connection(control_plane, admin_token, ready_file)
+    asyncio.run(_run(connection, lambda api: work(Admin(api, as_json))))
 
 
 def _connection_options() -> Iterable[inspect.Parameter]:
@@ -156,15 +173,26 @@ async def _run(connection: Connection, work: Callable[["ControlPlane"], Awaitabl
     from control_plane.client.channel import open_channel
     from control_plane.client.control_plane import ControlPlane
     from control_plane.client.errors import Unavailable, decode
+    from control_plane.runtime.settings import SettingsError
 
     try:
-        async with open_channel(connection.address) as channel:
+        async with open_channel(connection.address, connection.tls) as channel:
             await work(ControlPlane(channel, connection.admin_token))
     except grpc.aio.AioRpcError as err:
         meaning = decode(err)
         if isinstance(meaning, Unavailable):
-            fail(f"the control plane at {connection.address} cannot serve this now: {meaning}")
+            hint = "; if it serves TLS, name MUSTER_TLS_CERT, MUSTER_TLS_KEY and MUSTER_TLS_CA"
+            is_cut = connection.tls is None and "Socket closed" in meaning.message
+            fail(f"the control plane at {connection.address} cannot serve this now: {meaning}{hint if is_cut else ''}")
+        if err.code() is grpc.StatusCode.UNAUTHENTICATED:
+            fail(
+                f"the control plane at {connection.address} does not accept this token: mistyped, expired, revoked, "
+                "another installation's, or not allowed from here"
+            )
         fail(str(meaning))
+    except SettingsError as err:
+        # Files of TLS that cannot be used.
+        fail(str(err))
     except ValueError as err:
         # A span, a time or an address that cannot be read.
         fail(str(err))

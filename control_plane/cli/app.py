@@ -2,8 +2,20 @@
 
 import typer
 
-from control_plane.cli import audit, processes, schemas, stack, targets, tenants, tokens
-from control_plane.cli.panels import ADMIN
+from control_plane.cli import (
+    api_keys,
+    audit_trail,
+    certs,
+    keys,
+    operators,
+    processes,
+    schemas,
+    stack,
+    targets,
+    tenants,
+    tokens,
+)
+from control_plane.cli.panels import ADMIN, STACK
 
 app = typer.Typer(
     name="muster",
@@ -16,8 +28,12 @@ app = typer.Typer(
 
 stack.register(app)
 processes.register(app)
+app.add_typer(certs.app, rich_help_panel=STACK)
 app.add_typer(tenants.app, rich_help_panel=ADMIN)
 app.add_typer(tokens.app, rich_help_panel=ADMIN)
 app.add_typer(schemas.app, rich_help_panel=ADMIN)
 app.add_typer(targets.app, rich_help_panel=ADMIN)
-app.add_typer(audit.app, rich_help_panel=ADMIN)
+app.add_typer(audit_trail.app, rich_help_panel=ADMIN)
+app.add_typer(keys.app, rich_help_panel=ADMIN)
+operators.register(app, ADMIN)
+app.add_typer(api_keys.app, rich_help_panel=ADMIN)

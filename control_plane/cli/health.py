@@ -3,7 +3,7 @@
 import http.client
 from collections.abc import Mapping
 
-from control_plane.runtime.settings import host_and_port
+from control_plane.runtime.settings import SettingsError, host_and_port
 
 LIMIT_S = 3.0
 # Where each process listens if its settings do not say so.
@@ -16,7 +16,7 @@ def is_healthy(process: str, env: Mapping[str, str]) -> bool:
     """Tell whether the ``process`` (control-plane, gateway or worker) that ``env`` describes works."""
     match process:
         case "control-plane":
-            return _serves(*_dial(env.get("MUSTER_CONTROL_PLANE_LISTEN", CONTROL_PLANE)))
+            return _serves(*_dial(env.get("MUSTER_CONTROL_PLANE_LISTEN", CONTROL_PLANE)), env)
         case "gateway":
             return _answers(*_dial(env.get("MUSTER_GATEWAY_LISTEN", GATEWAY)), "/readyz")
         case _:
@@ -40,14 +40,23 @@ def _answers(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _serves(host: str, port: int) -> bool:
+def _serves(host: str, port: int, env: Mapping[str, str]) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from control_plane.client.tls import ClientTls
+
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    with grpc.insecure_channel(address) as channel:
-        try:
+    files = [env.get(f"MUSTER_TLS_{name}", "") for name in ("CERT", "KEY", "CA")]
+    try:
+        if all(files):
+            # With the process's own certificate, which says that it is a client too.
+            tls = ClientTls(*files)
+            channel = grpc.secure_channel(address, tls.credentials(), options=tls.options())
+        else:
+            channel = grpc.insecure_channel(address)
+        with channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LIMIT_S)
-        except grpc.RpcError:
-            return False
+    except (grpc.RpcError, SettingsError):
+        return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

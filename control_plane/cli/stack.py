@@ -40,6 +40,9 @@ Target = Annotated[TargetApp, typer.Option("--target", help="The app that the fi
 FreePorts = Annotated[
     bool, typer.Option("--free-ports", help=f"Use free ports and remember them, instead of the fixed ones: {PORTS}.")
 ]
+Mtls = Annotated[
+    bool, typer.Option("--mtls", help="Mutual TLS between all processes, with certificates made in DIR/certs.")
+]
 Exit = Annotated[bool, typer.Option("--exit", help="Stop after the show; exit 1 if anything did not arrive.")]
 Users = Annotated[int, typer.Option("--users", min=10, max=2000, help="How many people to push.")]
 Groups = Annotated[int, typer.Option("--groups", min=2, max=200, help="How many groups to push.")]
@@ -59,6 +62,7 @@ def dev(
     workers: Some = 2,
     target: Target = TargetApp.SCIM,
     free_ports: FreePorts = False,
+    mtls: Mtls = False,
 ) -> None:
     """Start everything under one supervisor, which restarts what dies, until Ctrl-C or SIGTERM."""
     _need_wheels()
@@ -69,7 +73,7 @@ def dev(
     data_dir, ready_file = data_dir.absolute(), ready_file.absolute()
     _need_folder(data_dir, "--data-dir")
     _need_folder(ready_file.parent, "the folder of --ready-file")
-    options = Options(data_dir, ready_file, control_planes, gateways, workers, with_target, free_ports)
+    options = Options(data_dir, ready_file, control_planes, gateways, workers, with_target, free_ports, mtls)
     _run(run_dev(options, _say, _show))
 
 
@@ -116,4 +120,9 @@ def _show(ready: "Ready") -> None:
     typer.echo(f"gRPC           {ready.grpc_target}")
     if ready.target is not None:
         typer.echo(f"target app     {ready.target.url}")
+    if (tls := ready.grpc_tls) is not None:
+        typer.echo(
+            f"mutual TLS     grpcurl -cacert {tls.ca} -cert {tls.cert} -key {tls.key} -authority {tls.server_name} "
+            f"{ready.grpc_target} list"
+        )
     typer.echo("ready; Ctrl-C stops everything")

@@ -3,6 +3,7 @@
 import grpc
 
 from control_plane.client.names import MAX_MESSAGE_BYTES
+from control_plane.client.tls import ClientTls
 
 # Client pings must not come more often than the server's min_recv_ping_interval_without_data (10 s), or it answers
 # GOAWAY too_many_pings. A half-open connection is noticed after KEEPALIVE + its timeout.
@@ -37,6 +38,13 @@ def target_of(addresses: str) -> str:
     return "dns:///" + parts[0]
 
 
-def open_channel(addresses: str) -> grpc.aio.Channel:
-    """Return a channel that spreads calls over the given control planes and reconnects by itself. Plaintext."""
-    return grpc.aio.insecure_channel(target_of(addresses), options=list(OPTIONS))
+def open_channel(addresses: str, tls: ClientTls | None = None) -> grpc.aio.Channel:
+    """Return a channel that spreads calls over the given control planes and reconnects by itself.
+
+    It keeps the certificate of this moment: for a process that outlives one there is ``lasting_channel``. Without
+    ``tls`` it is plaintext.
+    """
+    if tls is None:
+        return grpc.aio.insecure_channel(target_of(addresses), options=list(OPTIONS))
+    tls.files.reload()
+    return grpc.aio.secure_channel(target_of(addresses), tls.credentials(), options=[*OPTIONS, *tls.options()])

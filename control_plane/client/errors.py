@@ -31,6 +31,10 @@ class DeadlineExceeded(Unavailable):
     """No answer within the deadline; whether it took effect is unknown."""
 
 
+class NotFound(CallFailed):
+    """There is no such thing, or no longer. What SCIM knows by an id is a ScimError instead."""
+
+
 class TokenRefused(CallFailed):
     """The bearer token asked about is not valid. ``cause`` and ``tenant`` are for metrics only."""
 
@@ -57,6 +61,8 @@ def decode(err: grpc.RpcError) -> Exception:
             return DeadlineExceeded(code, message, info.reason, retry_after_s)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return Overloaded(code, message, info.reason, retry_after_s)
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(code, message, info.reason)
         case _:
             return CallFailed(code, message, info.reason)
 

@@ -5,7 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.client.tls import ClientTls
 from control_plane.devstack import ports, readiness
+from control_plane.devstack.certificates import Certificates
 from control_plane.devstack.ports import HOST
 from control_plane.devstack.postgres import EmbeddedPostgres
 from control_plane.devstack.process import Spec
@@ -15,8 +17,12 @@ from control_plane.devstack.target_contract import BASE_PATH, TOKEN_VARIABLE
 from control_plane.devstack.valkey import EmbeddedValkey
 
 DATABASE, RUNTIME_ROLE = "muster", "muster_app"
+# The target app of the show is on this machine.
+LOOPBACK = "127.0.0.0/8"
 # Short in development: a worker killed in the show, or by hand, gives its leases back while one watches.
 LEASE_TTL_S = 10
+# Short too: a verification of the audit trail soon has a checkpoint to go by.
+CHECKPOINT_INTERVAL_S = 60
 # Seconds; they fit into the time that the supervisor has to stop everything.
 WORKER_DRAIN_S, GATEWAY_DRAIN_S, CONTROL_PLANE_DRAIN_S = 3, 1, 1.5
 
@@ -32,6 +38,12 @@ class Options:
     workers: int = 2
     with_target: bool = True
     free_ports: bool = False
+    mtls: bool = False
+
+    def identities(self) -> list[str]:
+        """Return the identities, for certificates, of all processes that speak gRPC."""
+        counts = (("control-plane", self.control_planes), ("gateway", self.gateways), ("worker", self.workers))
+        return [f"{role}/{n + 1}" for role, count in counts for n in range(count)]
 
     def default_ports(self) -> dict[str, int]:
         """Return the fixed port of each socket, by the name under which it is remembered."""
@@ -49,8 +61,9 @@ class Options:
 class Blueprint:
     """All specs of one stack. The engine's ``prepare()`` must have run before its spec is asked for."""
 
-    def __init__(self, options: Options, state: State) -> None:
-        self._options, self._state = options, state
+    def __init__(self, options: Options, state: State, certificates: Certificates | None = None) -> None:
+        """``certificates`` are those of mutual TLS; None: gRPC is plaintext."""
+        self._options, self._state, self._certificates = options, state, certificates
         self._ports = state.ports
         self.engine = EmbeddedPostgres(options.data_dir / "postgres", self._ports["postgres"])
         self.valkey = EmbeddedValkey(options.data_dir / "valkey", self._ports["redis"])
@@ -130,14 +143,19 @@ class Blueprint:
             "MUSTER_CONTROL_PLANE_LISTEN": address,
             "MUSTER_METRICS_LISTEN": f"{HOST}:{metrics}",
             "MUSTER_ADMIN_TOKEN": secrets.admin_token,
-            "MUSTER_GATEWAY_TOKEN": secrets.gateway_token,
-            "MUSTER_WORKER_TOKEN": secrets.worker_token,
             "MUSTER_SEALING_KEY": secrets.sealing_key,
+            "MUSTER_AUDIT_SIGNING_KEY": secrets.audit_signing_key,
+            "MUSTER_AUDIT_CHECKPOINT_DIR": str(self._options.data_dir / "audit"),
+            "MUSTER_AUDIT_CHECKPOINT_INTERVAL_S": str(CHECKPOINT_INTERVAL_S),
             "MUSTER_TOKEN_ENV": "dev",
+            "MUSTER_ALLOWED_NETWORKS": LOOPBACK,
             "MUSTER_LEASE_TTL_S": str(LEASE_TTL_S),
             "MUSTER_DRAIN_S": str(CONTROL_PLANE_DRAIN_S),
         }
-        return _process(name, Role.CONTROL_PLANE, settings, self._ports[name], metrics, readiness.serves_grpc(address))
+        tokens = {"MUSTER_GATEWAY_TOKEN": secrets.gateway_token, "MUSTER_WORKER_TOKEN": secrets.worker_token}
+        settings |= self._transport(f"control-plane/{number}", tokens)
+        ready = readiness.serves_grpc(address, self.tls)
+        return _process(name, Role.CONTROL_PLANE, settings, self._ports[name], metrics, ready)
 
     def gateway(self, number: int) -> Spec:
         """Gateway ``number``, from 1; all listen on one port (SO_REUSEPORT)."""
@@ -147,10 +165,10 @@ class Blueprint:
             "MUSTER_GATEWAY_LISTEN": f"{HOST}:{port}",
             "MUSTER_GATEWAY_REUSE_PORT": "true",
             "MUSTER_CONTROL_PLANE": ",".join(self.control_planes),
-            "MUSTER_GATEWAY_TOKEN": self._state.secrets.gateway_token,
             "MUSTER_GATEWAY_DRAIN_S": str(GATEWAY_DRAIN_S),
             "MUSTER_METRICS_LISTEN": f"{HOST}:{metrics}",
         }
+        settings |= self._transport(f"gateway/{number}", {"MUSTER_GATEWAY_TOKEN": self._state.secrets.gateway_token})
         # The shared port may be answered by a sister; the metrics port is this one's alone.
         ready = readiness.answers_http(_metrics_url(metrics), f"http://{HOST}:{port}/readyz")
         return _process(name, Role.GATEWAY, settings, port, metrics, ready)
@@ -161,11 +179,23 @@ class Blueprint:
         metrics = self._ports[f"{name} metrics"]
         settings = {
             "MUSTER_CONTROL_PLANE": ",".join(self.control_planes),
-            "MUSTER_WORKER_TOKEN": self._state.secrets.worker_token,
             "MUSTER_METRICS_LISTEN": f"{HOST}:{metrics}",
+            "MUSTER_ALLOWED_NETWORKS": LOOPBACK,
             "MUSTER_WORKER_DRAIN_S": str(WORKER_DRAIN_S),
         }
+        settings |= self._transport(f"worker/{number}", {"MUSTER_WORKER_TOKEN": self._state.secrets.worker_token})
         return _process(name, Role.WORKER, settings, metrics, metrics, readiness.answers_http(_metrics_url(metrics)))
+
+    @property
+    def tls(self) -> ClientTls | None:
+        """What people call the control planes with; None: plaintext."""
+        return self._certificates.admin if self._certificates else None
+
+    def _transport(self, identity: str, tokens: dict[str, str]) -> dict[str, str]:
+        """Return what makes a process known to its peers: a certificate alone, or plaintext and ``tokens``."""
+        if self._certificates is None:
+            return {"MUSTER_PLAINTEXT": "true", **tokens}
+        return self._certificates.settings(identity)
 
 
 def _process(

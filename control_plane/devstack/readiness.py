@@ -7,6 +7,9 @@ import aiohttp
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from control_plane.client.channel import open_channel
+from control_plane.client.tls import ClientTls
+
 LIMIT_S = 1.0
 
 Check = Callable[[], Awaitable[bool]]
@@ -29,13 +32,13 @@ def answers_http(*urls: str) -> Check:
     return check
 
 
-def serves_grpc(address: str) -> Check:
+def serves_grpc(address: str, tls: ClientTls | None = None) -> Check:
     """Ready when gRPC health says SERVING for the server as a whole."""
 
     async def check() -> bool:
         try:
             # A channel for each question: one that failed waits in back-off and would notice the restart late.
-            async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            async with open_channel(address, tls) as channel:
                 answer = await health_pb2_grpc.HealthStub(channel).Check(
                     health_pb2.HealthCheckRequest(), timeout=LIMIT_S
                 )

@@ -44,6 +44,16 @@ class ReadyTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyTls:
+    """Files to call the control plane with, as people do, and the name in its certificate."""
+
+    ca: str
+    cert: str
+    key: str
+    server_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The file's content, in the file's order. A key for what does not exist yet is None."""
 
@@ -54,6 +64,7 @@ class Ready:
     second_scim_token: str = field(repr=False)
     grpc_target: str
     grpc_plaintext: bool
+    grpc_tls: ReadyTls | None
     admin_token: str = field(repr=False)
     console_url: str | None
     console_user: str | None

@@ -8,12 +8,12 @@ from typing import IO
 from control_plane.client.channel import open_channel
 from control_plane.client.control_plane import ControlPlane
 from control_plane.client.errors import CallFailed
-from control_plane.devstack import ports, ready_file, state
+from control_plane.devstack import certificates, ports, ready_file, state
 from control_plane.devstack.blueprint import DATABASE, Blueprint, Options
 from control_plane.devstack.database import ensure_database
 from control_plane.devstack.errors import StartFailed
 from control_plane.devstack.process import Child, Say, Spec, rotate, run_to_end
-from control_plane.devstack.ready_file import Ready, ReadyProcess, ReadyTarget, Role
+from control_plane.devstack.ready_file import Ready, ReadyProcess, ReadyTarget, ReadyTls, Role
 from control_plane.devstack.seed import TARGET_NAME, Seeder, TargetApp
 
 START_LIMIT_S, MIGRATE_LIMIT_S = 90.0, 60.0
@@ -75,7 +75,8 @@ class Stack:
             second_tenant=kept.second.tenant_id,
             second_scim_token=kept.second.token,
             grpc_target=plan.control_planes[0],
-            grpc_plaintext=True,
+            grpc_plaintext=plan.tls is None,
+            grpc_tls=ReadyTls(plan.tls.ca, plan.tls.cert, plan.tls.key, plan.tls.server_name) if plan.tls else None,
             admin_token=kept.secrets.admin_token,
             console_url=None,
             console_user=None,
@@ -124,7 +125,8 @@ class Stack:
         kept.ports |= chosen
         state.save(folder, kept)
         state.mark_running(self._lock)
-        self._blueprint = Blueprint(options, kept)
+        made = certificates.make(folder, options.identities()) if options.mtls else None
+        self._blueprint = Blueprint(options, kept, made)
 
     async def _start_engines(self) -> None:
         plan = self._blueprint
@@ -155,7 +157,7 @@ class Stack:
     async def _seed(self) -> None:
         plan, kept = self._blueprint, self._state
         target = TargetApp(plan.target_url, kept.secrets.target_token) if self.options.with_target else None
-        async with open_channel(plan.control_planes[0]) as channel:
+        async with open_channel(plan.control_planes[0], plan.tls) as channel:
             admin = ControlPlane(channel, kept.secrets.admin_token)
             try:
                 await Seeder(admin, kept, lambda: state.save(self.options.data_dir, kept)).run(target)

@@ -14,7 +14,12 @@ from typing import IO, Any
 from control_plane.devstack.errors import FolderInUse, StateUnreadable
 
 STATE_FILE, LOCK_FILE, RUNNING = "state.json", "lock", "running"
-SEALING_KEY_BYTES = 32
+KEY_BYTES = 32
+
+
+def new_key() -> str:
+    """Return 32 random bytes in base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 @dataclass(slots=True)
@@ -35,14 +40,16 @@ class Secrets:
     gateway_token: str = field(repr=False)
     worker_token: str = field(repr=False)
     target_token: str = field(repr=False)
-    sealing_key: str = field(repr=False)  # base64 of 32 bytes
+    # Base64 of 32 bytes each.
+    sealing_key: str = field(repr=False)
+    # A folder from before there were checkpoints has none yet: it gets one when it is loaded.
+    audit_signing_key: str = field(default_factory=new_key, repr=False)
 
     @classmethod
     def generate(cls) -> "Secrets":
         """Return fresh ones."""
-        key = base64.b64encode(secrets.token_bytes(SEALING_KEY_BYTES)).decode()
         admin, gateway, worker, target = (secrets.token_urlsafe(32) for _ in range(4))
-        return cls(admin, gateway, worker, target, sealing_key=key)
+        return cls(admin, gateway, worker, target, sealing_key=new_key())
 
 
 @dataclass(slots=True)

@@ -32,27 +32,35 @@ class Bookmark:
 class Cursors:
     """Makes and reads cursors."""
 
-    def __init__(self, key: bytes) -> None:
-        """``key`` has 32 bytes."""
-        self._cipher = AESGCM(key)
+    def __init__(self, key: bytes, *retired: bytes) -> None:
+        """Keys have 32 bytes; ``key`` makes cursors, those made with a ``retired`` one are read too."""
+        self._ciphers = [AESGCM(each) for each in (key, *retired)]
 
     def seal(self, tenant: TenantId, query: str, bookmark: Bookmark, nonce: bytes) -> str:
         """Return the cursor for ``bookmark``; ``query`` is whatever must be the same when it comes back."""
         plain = orjson.dumps([bookmark.position, int(bookmark.expires_at.timestamp())])
-        sealed = self._cipher.encrypt(nonce, plain, _bound_to(tenant, query))
+        sealed = self._ciphers[0].encrypt(nonce, plain, _bound_to(tenant, query))
         return base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
 
     def open(self, tenant: TenantId, query: str, cursor: str, now: datetime) -> Any:
         """Return the position; InvalidCursor if it was not made for this tenant and query, ExpiredCursor if too old."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            plain = self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound_to(tenant, query))
+            plain = self._opened(raw, _bound_to(tenant, query))
         except (InvalidTag, binascii.Error, ValueError):
             raise InvalidCursor("the cursor was not made for this query: start again without it") from None
         position, expires_at_s = orjson.loads(plain)
         if now.timestamp() >= expires_at_s:
             raise ExpiredCursor("the cursor has expired: start again without it")
         return position
+
+    def _opened(self, raw: bytes, bound: bytes) -> bytes:
+        for cipher in self._ciphers:
+            try:
+                return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], bound)
+            except InvalidTag:
+                continue
+        raise InvalidTag
 
 
 def _bound_to(tenant: TenantId, query: str) -> bytes:

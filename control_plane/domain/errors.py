@@ -40,6 +40,18 @@ class TokenRefused(MusterError):
         self.cause, self.tenant = cause, tenant
 
 
+class AlreadyExists(MusterError):
+    """A value that only one may have is taken."""
+
+    reason = "ALREADY_EXISTS"
+
+
+class PermissionDenied(MusterError):
+    """The caller's role allows the method, but not for this."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class FailedPrecondition(MusterError):
     """The thing is not in a state that allows this."""
 

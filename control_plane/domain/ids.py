@@ -10,6 +10,11 @@ TokenId = NewType("TokenId", UUID)
 TargetId = NewType("TargetId", UUID)
 ResourceId = NewType("ResourceId", UUID)
 EventId = NewType("EventId", UUID)
+OperatorId = NewType("OperatorId", UUID)
+ApiKeyId = NewType("ApiKeyId", UUID)
+
+# Whose operators, API keys and audit events are the installation's own. It has no row in ``tenants``.
+SYSTEM_TENANT = TenantId(UUID(int=0))
 
 
 def uuid7(unix_ms: int, random: bytes) -> UUID:

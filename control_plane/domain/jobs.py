@@ -50,6 +50,14 @@ class Failure(IntEnum):
     RELEASED = 6
 
 
+class Loss(IntEnum):
+    """Why a lease ended without its result; the values are those of the wire (muster.lease.v1.LossReason)."""
+
+    EXPIRED = 1
+    EPOCH = 2
+    REVOKED = 3
+
+
 class Effect(IntEnum):
     """What a worker did; the values are those of the wire (muster.lease.v1.Effect)."""
 

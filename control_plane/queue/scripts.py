@@ -16,7 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-COMMANDS = ("enqueue", "turn", "reset", "stats")
+COMMANDS = ("enqueue", "turn", "reset", "stats", "take")
 SHARED = "shared"
 
 CLOCK = """

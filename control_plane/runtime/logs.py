@@ -1,6 +1,7 @@
-"""JSON lines on standard error: a fixed event plus fields, with the request id; secrets are cut out by key."""
+"""JSON lines on standard error: a fixed event plus fields, with the request id; what it may not say is cut out."""
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -9,8 +10,7 @@ import orjson
 import structlog
 
 from control_plane.runtime.context import request_id
-
-SECRET_KEYS = frozenset({"authorization", "token", "secret", "password", "bearer_token", "presented", "cookie"})
+from control_plane.runtime.redaction import redacted
 
 
 def _add_request_id(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -20,10 +20,9 @@ def _add_request_id(_logger: Any, _name: str, fields: MutableMapping[str, Any]) 
 
 
 def _redact(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key in fields:
-        if key.lower() in SECRET_KEYS:
-            fields[key] = "[redacted]"
-    return fields
+    # The formatter's own two, which it takes away itself.
+    own = {name: fields.pop(name) for name in ("_record", "_from_structlog") if name in fields}
+    return redacted(fields) | own
 
 
 def _render(_logger: Any, _name: str, fields: MutableMapping[str, Any]) -> str:
@@ -44,8 +43,9 @@ def configure(service: str, level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         add_service,
         _add_request_id,
-        _redact,
         structlog.processors.format_exc_info,
+        # Last: what an exception says is looked at too.
+        _redact,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -59,6 +59,8 @@ def configure(service: str, level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # gRPC's core writes a line that is no JSON for each handshake that fails, as often as anybody likes.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # aiohttp logs a traceback with the attacker's bytes for each bad request line.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 

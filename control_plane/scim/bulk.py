@@ -76,20 +76,20 @@ class Plan:
     fail_on_errors: int | None = None
 
 
-def plan(body: dict[str, Any]) -> Plan:
+def plan(body: dict[str, Any], max_operations: int = MAX_BULK_OPERATIONS) -> Plan:
     """Return what to do for a BulkRequest body; "schemas" may be missing, names are taken in any case.
 
     Raised is what makes the request as a whole unreadable: InvalidSyntax without a list of operations, InvalidValue for
-    failOnErrors below 1, PayloadTooLarge (RFC 7644 section 3.7.4 wants 413) over MAX_BULK_OPERATIONS. Everything else
+    failOnErrors below 1, PayloadTooLarge (RFC 7644 section 3.7.4 wants 413) over ``max_operations``. Everything else
     is the ``error`` of its operation: the others "MUST continue" (section 3.7).
     """
     fields = _fields(body)
     items = fields.get("operations")
     if not isinstance(items, list) or not items:
         raise InvalidSyntax('a bulk request must have "Operations", a list of at least one operation')
-    if len(items) > MAX_BULK_OPERATIONS:
+    if len(items) > max_operations:
         raise PayloadTooLarge(
-            f"the bulk request has {len(items)} operations, which exceeds maxOperations ({MAX_BULK_OPERATIONS})"
+            f"the bulk request has {len(items)} operations, which exceeds maxOperations ({max_operations})"
         )
     for number, item in enumerate(items, 1):
         # Not an operation that fails but a broken message: its result could not even repeat a method.

@@ -1,15 +1,17 @@
 """The bodies of /ServiceProviderConfig, /ResourceTypes and /Schemas (RFC 7644 section 4, RFC 7643 sections 5 to 7).
 
 What is advertised is what is built: clients fill in every attribute that /Schemas shows. ``base`` is the absolute URL
-before "/Users", without a slash at its end; ``registry`` has the tenant's schemas.
+before "/Users", without a slash at its end; ``rules`` are the tenant's.
 """
 
 from typing import Any
 
 from control_plane.scim import limits
 from control_plane.scim.errors import ResourceNotFound
+from control_plane.scim.limits import BulkLimits
 from control_plane.scim.messages import list_response
 from control_plane.scim.registry import SchemaRegistry
+from control_plane.scim.rules import ScimRules
 from control_plane.scim.schema import ResourceType, Schema
 from control_plane.scim.schema_definition import attribute_to_json
 
@@ -20,29 +22,29 @@ _RESOURCE_TYPE_URN = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
 _SCHEMA_URN = "urn:ietf:params:scim:schemas:core:2.0:Schema"
 
 
-def body(kind: str, wanted: str, base: str, registry: SchemaRegistry) -> dict[str, Any]:
+def body(kind: str, wanted: str, base: str, rules: ScimRules) -> dict[str, Any]:
     """Return what a GET of ``/<kind>`` or ``/<kind>/<wanted>`` answers; ``wanted`` is empty for the list.
 
     ResourceNotFound if there is no such kind, resource type (by name) or schema (by URN, in any case).
     """
     if kind == SERVICE_PROVIDER_CONFIG and not wanted:
-        return service_provider_config(base)
+        return service_provider_config(base, rules.bulk)
     if kind == RESOURCE_TYPES:
-        return _resource_types(wanted, base, registry)
+        return _resource_types(wanted, base, rules.registry)
     if kind == SCHEMAS:
-        return _schemas(wanted, base, registry)
+        return _schemas(wanted, base, rules.registry)
     raise ResourceNotFound(f"there is no /{kind[:100]}{'/' if wanted else ''}{wanted[:200]}")
 
 
-def service_provider_config(base: str) -> dict[str, Any]:
-    """Return what this server can do."""
+def service_provider_config(base: str, bulk: BulkLimits) -> dict[str, Any]:
+    """Return what this server can do for the tenant."""
     return {
         "schemas": [_CONFIG_URN],
         "patch": {"supported": True},
         "bulk": {
             "supported": True,
-            "maxOperations": limits.MAX_BULK_OPERATIONS,
-            "maxPayloadSize": limits.MAX_BULK_BYTES,
+            "maxOperations": bulk.max_operations,
+            "maxPayloadSize": bulk.max_bytes,
         },
         "filter": {"supported": True, "maxResults": limits.MAX_RESULTS},
         "changePassword": {"supported": False},

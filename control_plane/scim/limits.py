@@ -1,11 +1,23 @@
 """The limits of the protocol that requests meet and discovery advertises: one place, so that both say the same."""
 
+from dataclasses import dataclass
+
 # A page of a list, and what it is without a "count" (RFC 7644 section 3.4.2.4).
 MAX_RESULTS = 200
 DEFAULT_COUNT = 100
 # RFC 7644 section 3.7.
 MAX_BULK_OPERATIONS = 1000
 MAX_BULK_BYTES = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BulkLimits:
+    """What a tenant's bulk requests may have; never above the two here."""
+
+    max_operations: int = MAX_BULK_OPERATIONS
+    max_bytes: int = MAX_BULK_BYTES
+
+
 # JSON keys of a whole bulk: 1,000 users with everything that an identity provider knows about them.
 MAX_BULK_KEYS = 200_000
 # How long after it was made a cursor can be used (RFC 9865 section 2.2).

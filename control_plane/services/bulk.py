@@ -23,9 +23,11 @@ from control_plane.scim.bulk import BulkOperation, Method, Plan
 from control_plane.scim.errors import InternalError, ScimError, ServiceUnavailable, Uniqueness
 from control_plane.scim.json_door import parse_object
 from control_plane.scim.limits import MAX_BULK_KEYS
+from control_plane.services import bulk_events
 from control_plane.services.again import again
 from control_plane.services.bulk_room import GROUP, Room, kind_of
 from control_plane.services.caller import Caller
+from control_plane.services.refusals import Refusals
 from control_plane.services.relay import Relay
 from control_plane.services.tenant_rules import TenantRules
 from control_plane.services.writes import Batch, Create, Delete, Done, Outcome, Patch, Replace, Scope, Writer
@@ -65,9 +67,11 @@ class BulkResult:
 class BulkService:
     """The use case behind POST /Bulk."""
 
-    def __init__(self, storage: Storage, clock: Clock, relay: Relay, rules: TenantRules) -> None:
-        self._storage, self._relay, self._rules = storage, relay, rules
-        self._clock, self._writer = clock, Writer(clock)
+    def __init__(
+        self, storage: Storage, clock: Clock, writer: Writer, relay: Relay, rules: TenantRules, refusals: Refusals
+    ) -> None:
+        self._storage, self._relay, self._rules, self._refusals = storage, relay, rules, refusals
+        self._clock, self._writer = clock, writer
 
     async def write(self, caller: Caller, tenant: TenantId, document: str) -> list[BulkResult]:
         """Carry out the BulkRequest in ``document``; return results in its order, without what was not tried.
@@ -77,20 +81,24 @@ class BulkService:
         until = self._clock.monotonic() + MAX_TIME_S
         rules = await self._rules.get(tenant)
         # Up to 2 MiB: longer than the event loop should wait.
-        plan = await asyncio.to_thread(_planned, document)
-        job = _Job(self._storage, self._relay, self._writer, Scope(caller, tenant, rules), plan)
-        while job.goes_on():
-            if self._clock.monotonic() < until:
-                await job.step()
-            else:
-                job.skip("not tried: the request takes too long, send what is left in another")
-            # Other requests get their turn between two transactions.
-            await asyncio.sleep(0)
+        plan = await asyncio.to_thread(_planned, document, rules.bulk.max_operations)
+        scope = Scope(caller, tenant, rules)
+        job = _Job(self._storage, self._relay, self._writer, scope, plan)
+        try:
+            while job.goes_on():
+                if self._clock.monotonic() < until:
+                    await job.step()
+                else:
+                    job.skip("not tried: the request takes too long, send what is left in another")
+                # Other requests get their turn between two transactions.
+                await asyncio.sleep(0)
+        finally:
+            await self._refusals.append(tenant, bulk_events.refused(self._clock, scope, job.refused()))
         return job.results()
 
 
-def _planned(document: str) -> Plan:
-    return bulk.plan(parse_object(document, max_keys=MAX_BULK_KEYS))
+def _planned(document: str, max_operations: int) -> Plan:
+    return bulk.plan(parse_object(document, max_keys=MAX_BULK_KEYS), max_operations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,11 @@ class _Job:
         """Return what became of the operations, in order of the request."""
         return [self._result(self._plan.operations[at], outcome) for at, outcome in sorted(self._outcomes.items())]
 
+    def refused(self) -> list[tuple[BulkOperation, ScimError]]:
+        """Return the operations that failed, and why."""
+        outcomes = sorted(self._outcomes.items())
+        return [(self._plan.operations[at], one) for at, one in outcomes if isinstance(one, ScimError)]
+
     def _given_ids(self) -> dict[str, str]:
         """Return the ids of the resources to create, by bulkId.
 
@@ -218,7 +231,8 @@ class _Job:
             # One of them loses the transaction for all. Only one by one shows which.
             if self._divided(run):
                 return
-            outcomes = run.failed(err if isinstance(err, ScimError) else InternalError("internal error"))
+            reference = f"internal error, reference {self._scope.caller.request_id}"
+            outcomes = run.failed(err if isinstance(err, ScimError) else InternalError(reference))
         self._record(outcomes)
 
     def _divided(self, run: _Run) -> bool:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from control_plane.domain.audit import Actor, AuditEvent, Outcome
-from control_plane.domain.ids import EventId, TenantId, uuid7
+from control_plane.domain.ids import EventId, ResourceId, TenantId, uuid7
 from control_plane.runtime.clock import Clock
 
 
@@ -14,16 +16,22 @@ class Caller:
 
     actor: Actor
     request_id: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What was done to which thing; with a caller and a time it is an audit event."""
+    """What was done to which thing; with a caller and a time it is an audit event.
+
+    ``personal`` is what belongs to the person ``subject``: services/trail.py seals it.
+    """
 
     action: str
     resource_type: str
     resource_id: str
     details: dict[str, Any]
+    subject: ResourceId | None = None
+    personal: dict[str, Any] | None = None
 
 
 class Scribe:
@@ -47,4 +55,7 @@ class Scribe:
             reason=reason,
             request_id=caller.request_id,
             details=deed.details,
+            trace_id=caller.trace_id,
+            subject=deed.subject,
+            personal=None if deed.personal is None else orjson.dumps(deed.personal),
         )

@@ -14,7 +14,6 @@ import orjson
 from control_plane.domain.errors import Overloaded
 from control_plane.domain.ids import TenantId, parse_resource_id
 from control_plane.domain.resources import ResourceType, StoredResource
-from control_plane.runtime.clock import Clock
 from control_plane.scim.errors import ResourceNotFound, ScimError
 from control_plane.scim.json_door import parse_object
 from control_plane.scim.rules import ScimRules
@@ -53,10 +52,10 @@ NO_CONDITIONS = Conditions()
 class DirectoryService:
     """The use cases of muster.directory.v1.DirectoryService on single resources."""
 
-    def __init__(self, storage: Storage, clock: Clock, relay: Relay, rules: TenantRules, *, streams: int) -> None:
+    def __init__(self, storage: Storage, writer: Writer, relay: Relay, rules: TenantRules, *, streams: int) -> None:
         """``streams`` is how many members' streams may run at once."""
         self._storage, self._relay, self._rules = storage, relay, rules
-        self._writer = Writer(clock)
+        self._writer = writer
         self._streams = asyncio.Semaphore(streams)
 
     async def create(self, caller: Caller, asked: Asked, body: str) -> StoredResource:

@@ -1,21 +1,21 @@
 """From claimed keys to leases: reads what is wanted, drops what needs no work, and shares the rest among workers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from control_plane.domain.errors import FailedPrecondition
+from control_plane.domain.errors import MusterError
 from control_plane.domain.ids import TargetId
 from control_plane.domain.jobs import JobKey
-from control_plane.domain.secrets import Sealer
-from control_plane.domain.targets import Target, TargetState, Work
+from control_plane.domain.secrets import TARGET_SECRETS
+from control_plane.domain.targets import TargetState, Work
 from control_plane.queue.lease_queue import Claim, Settle, SettleKind
 from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
+from control_plane.services.keyring import Keyring
 from control_plane.services.sessions import Granted, OpenTarget, Session
-from control_plane.services.targets import secret_binding
 from control_plane.storage import provisioning, targets
-from control_plane.storage.engine import Storage
+from control_plane.storage.engine import Storage, Tx
 
 log = get_logger(__name__)
 
@@ -41,8 +41,8 @@ class Assignment:
 class Dispatcher:
     """Reads the work behind claimed keys in one transaction."""
 
-    def __init__(self, storage: Storage, sealer: Sealer, clock: Clock) -> None:
-        self._storage, self._sealer, self._clock = storage, sealer, clock
+    def __init__(self, storage: Storage, keyring: Keyring, clock: Clock) -> None:
+        self._storage, self._keyring, self._clock = storage, keyring, clock
 
     async def assign(self, claims: Sequence[Claim], sessions: Sequence[Session]) -> Assignment:
         """Return who gets which of ``claims``: each is granted or settled. Unavailable if the database is down."""
@@ -56,8 +56,7 @@ class Dispatcher:
                     tx, [(claim.key, claim.fence) for claim in mine], session.worker, now
                 )
             wanted = {key.target for key in works}
-            loaded = await targets.load(tx, list(wanted)) if wanted else {}
-        opened = self._open(loaded.values())
+            opened = await self._open(tx, wanted)
         settles = [Settle(claim.key, claim.fence, SettleKind.RELEASE) for claim in unshared]
         grants: list[Grant] = []
         broken: list[Granted] = []
@@ -74,17 +73,33 @@ class Dispatcher:
             grants.append(Grant(session, leases, _unknown(session, leases, opened)))
         return Assignment(tuple(grants), tuple(settles), tuple(broken))
 
-    def _open(self, loaded: Iterable[Target]) -> dict[TargetId, OpenTarget]:
+    async def _open(self, tx: Tx, wanted: set[TargetId]) -> dict[TargetId, OpenTarget]:
         """Return the targets whose secret can be opened; one that cannot must not stop its neighbours."""
-        opened = {}
-        for target in loaded:
-            try:
-                secret = self._sealer.open(target.secret_sealed, secret_binding(target.tenant, target.id))
-            except FailedPrecondition as err:
-                log.error("a target's secret cannot be opened", target=str(target.id), error=str(err))
-                continue
-            opened[target.id] = OpenTarget(target, secret)
+        opened, failed = await self._try(tx, wanted)
+        if failed:
+            # A rotation that ended between the two reads has sealed them with a key that we did not see.
+            again, failed = await self._try(tx, set(failed))
+            opened |= again
+        for target_id, err in failed.items():
+            log.error("a target's secret cannot be opened", target=str(target_id), error=str(err))
         return opened
+
+    async def _try(
+        self, tx: Tx, wanted: set[TargetId]
+    ) -> tuple[dict[TargetId, OpenTarget], dict[TargetId, MusterError | UnicodeDecodeError]]:
+        opened: dict[TargetId, OpenTarget] = {}
+        failed: dict[TargetId, MusterError | UnicodeDecodeError] = {}
+        loaded = await targets.load(tx, wanted) if wanted else {}
+        sealers = await self._keyring.sealers(tx, {one.tenant for one in loaded.values()}) if loaded else {}
+        for target in loaded.values():
+            sealer = sealers.get(target.tenant) or self._keyring.keyless(target.tenant)
+            try:
+                secret = sealer.open(target.secret_sealed, TARGET_SECRETS.place(target.id)).decode()
+            except (MusterError, UnicodeDecodeError) as err:
+                failed[target.id] = err
+            else:
+                opened[target.id] = OpenTarget(target, secret)
+        return opened, failed
 
 
 def _unknown(session: Session, leases: list[Granted], opened: dict[TargetId, OpenTarget]) -> list[OpenTarget]:

@@ -1,7 +1,7 @@
 """The background duties of a control plane, each restarted when it fails, all ended together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from control_plane.domain.errors import MusterError
@@ -11,8 +11,6 @@ from control_plane.runtime.logs import get_logger
 from control_plane.services.epoch import EpochKeeper
 from control_plane.services.leases import LeaseEngine
 from control_plane.services.relay import Relay
-from control_plane.services.tenant_rules import TenantRules
-from control_plane.services.tokens import TokenWatch
 
 log = get_logger(__name__)
 
@@ -20,18 +18,19 @@ RESTART_S = 1.0
 GAUGES_S = 5.0
 CANCEL_TRIES, CANCEL_WAIT_S = 5, 1.0
 
+Duty = Callable[[], Awaitable[None]]
+
 
 @asynccontextmanager
 async def run_duties(
     engine: LeaseEngine,
     relay: Relay,
-    watch: TokenWatch,
-    rules: TenantRules,
     queue: LeaseQueue,
     epoch: EpochKeeper,
     metrics: Metrics,
+    others: Mapping[str, Duty],
 ) -> AsyncIterator[None]:
-    """Run every duty while the context is open."""
+    """Run every duty while the context is open: those of the lease queue, and the ``others`` by their names."""
 
     async def wake_on_push() -> None:
         while True:
@@ -55,15 +54,14 @@ async def run_duties(
                 metrics.queue_keys.labels(state="delayed").set(stats.delayed)
             await asyncio.sleep(GAUGES_S)
 
-    duties: dict[str, Callable[[], Awaitable[None]]] = {
+    duties: dict[str, Duty] = {
         "lease engine": engine.run,
         "relay pushes": relay.run_pushes,
         "relay sweeps": relay.run_sweeps,
-        "token watch": watch.run,
-        "rules watch": rules.run,
         "wake on push": wake_on_push,
         "wake on publish": wake_on_publish,
         "gauges": gauge,
+        **others,
     }
     tasks = [asyncio.create_task(_keep(name, duty), name=name) for name, duty in duties.items()]
     try:

@@ -5,20 +5,21 @@ finds nothing to do, because dispatch drops keys whose applied version has caugh
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from control_plane.domain.errors import LeaseLost, Unavailable
-from control_plane.domain.jobs import Failure, Fence, JobKey
+from control_plane.domain.ids import TenantId
+from control_plane.domain.jobs import Failure, Fence, JobKey, Loss
 from control_plane.metrics import Metrics
 from control_plane.queue.lease_queue import EpochLost, Extend, LeaseQueue, Settle, SettleKind, TurnResult
-from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
 from control_plane.services.dispatch import Dispatcher
 from control_plane.services.epoch import EpochKeeper
 from control_plane.services.relay import Relay
 from control_plane.services.results import MAX_RESULTS, ResultWriter
 from control_plane.services.sessions import Done, Granted, Held, Nack, Session, Turn
-from control_plane.storage import provisioning
+from control_plane.storage import provisioning, tenants
 from control_plane.storage.engine import Storage
 
 log = get_logger(__name__)
@@ -27,7 +28,7 @@ TICK_S = 1.0
 RETRY_S = 0.5
 BUSY_S = 0.25
 MAX_CLAIMS = 64
-UNREADABLE = "the target's stored secret cannot be opened with this sealing key: set it again"
+UNREADABLE = "the target's stored secret cannot be opened: see `muster keys status`, or set it again"
 # Each page reads the whole group in the database, so pages are large: 5,000 ids are about 200 kB.
 MEMBERS_PAGE = 5_000
 
@@ -70,30 +71,34 @@ class LeaseEngine:
         epoch: EpochKeeper,
         relay: Relay,
         dispatcher: Dispatcher,
+        results: ResultWriter,
         metrics: Metrics,
-        clock: Clock,
         ttl_s: float,
     ) -> None:
         """``ttl_s`` is how long a lease lasts after its last heartbeat."""
         self._storage, self._queue, self._epoch, self._relay = storage, queue, epoch, relay
-        self._dispatcher, self._metrics, self._clock = dispatcher, metrics, clock
+        self._dispatcher, self._results, self._metrics = dispatcher, results, metrics
         self.ttl_s = ttl_s
         self._sessions: list[Session] = []
-        self._results = ResultWriter(storage, relay, metrics, clock)
         self._settles = self._results.settles
         self._wake = asyncio.Event()
         self._pause_s = TICK_S
         self._truth_up, self._stopping = True, False
+        # Tenants that may be served no longer; None stands for all of them.
+        self._doubtful: set[TenantId | None] = set()
 
-    def open(self, worker: str, slots: int, held: list[Held]) -> Session:
+    def open(self, worker: str, slots: int, held: list[Held], foreign: Sequence[int] = ()) -> Session:
         """Begin a session; leases that the worker still holds are adopted if they are still its own.
 
-        Unavailable while this process stops: another one adopts them.
+        It is told that those with the ``foreign`` fences are lost: they were never granted to it. Unavailable while
+        this process stops: another one adopts them.
         """
         if self._stopping:
             raise Unavailable("this control plane is stopping and", retry_after_s=0.2)
         session = Session(worker, slots, held)
+        session.lost += [(fence, Loss.EXPIRED) for fence in foreign]
         self._sessions.append(session)
+        self._doubtful |= {one.key.tenant for one in held}
         self._metrics.sessions.set(len(self._sessions))
         log.info("worker connected", worker=worker, slots=slots, held=len(held))
         self._wake.set()
@@ -118,7 +123,7 @@ class LeaseEngine:
         session.seen_seq, session.credit, session.draining = turn.seq, turn.credit, turn.draining
         session.beats.update(fence for fence in turn.beats if fence in session.held)
         # A beat for a lease that is not held here: the worker must learn that it is on its own.
-        session.lost += [(fence, False) for fence in turn.beats if fence not in session.held]
+        session.lost += [(fence, Loss.EXPIRED) for fence in turn.beats if fence not in session.held]
         for done in turn.done:
             self._take(session, done.fence, done)
         for nack in turn.nacks:
@@ -131,6 +136,11 @@ class LeaseEngine:
             raise LeaseLost("the lease belongs to an earlier life of the queue")
         async with self._storage.begin_batch([key.tenant]) as tx:
             return await provisioning.member_remote_ids(tx, key, fence, after, MEMBERS_PAGE)
+
+    def recheck(self, tenant: TenantId | None) -> None:
+        """Have the leases of a tenant (None: of all) revoked if it is served no longer."""
+        self._doubtful.add(tenant)
+        self._wake.set()
 
     def wake(self) -> None:
         """Ask for a pass now."""
@@ -157,6 +167,7 @@ class LeaseEngine:
     async def run_once(self) -> Pass:
         """Record, settle, extend, claim and dispatch once. Unavailable: nothing of it is lost, call again."""
         self._truth_up = await self._results.write()
+        await self._revoke()
         settles = [self._settles.popleft() for _ in range(min(len(self._settles), MAX_RESULTS))]
         beats = self._take_beats()
         try:
@@ -182,6 +193,30 @@ class LeaseEngine:
         self._pause_s = self._next_pause_s(turn)
         more = bool(self._settles or self._results.waiting) or len(turn.claims) == MAX_CLAIMS
         return Pass(len(settles), granted, turn.reaped, again=more and self._truth_up)
+
+    async def _revoke(self) -> None:
+        """End the leases of tenants that are suspended or deleted.
+
+        In the queue they run out by themselves: until their worker has heard of it, nobody else should begin.
+        """
+        doubtful, self._doubtful = self._doubtful, set()
+        held = {one.key.tenant for session in self._sessions for one in session.held.values()} if doubtful else set()
+        asked = held if None in doubtful else held & doubtful
+        if not asked:
+            return
+        try:
+            async with self._storage.begin_batch(()) as tx:
+                gone = asked - await tenants.active_among(tx, asked)
+        except Unavailable:
+            self._doubtful |= doubtful
+            self._truth_up = False
+            return
+        for session in self._sessions:
+            for fence in [fence for fence, one in session.held.items() if one.key.tenant in gone]:
+                session.lose(fence, Loss.REVOKED)
+                session.beats.discard(fence)
+        if gone:
+            log.info("leases revoked", tenants=[str(tenant) for tenant in gone])
 
     def _want(self) -> int:
         """Return how many keys to claim: none while what is wanted cannot be read."""
@@ -226,7 +261,7 @@ class LeaseEngine:
                 self._results.redo(settle.key)
         for (session, fence), alive in zip(beats.fences, turn.extended, strict=True):
             if not alive:
-                session.lose(fence, epoch=False)
+                session.lose(fence, Loss.EXPIRED)
         if turn.reaped:
             self._metrics.stale_leases.inc(turn.reaped)
             log.warning("stale leases recovered", leases=turn.reaped)
@@ -264,7 +299,7 @@ class LeaseEngine:
         self._settles.clear()
         for session in self._sessions:
             for fence in list(session.held):
-                session.lose(fence, epoch=True)
+                session.lose(fence, Loss.EPOCH)
             session.beats.clear()
             session.tell()
         self._relay.request_sweep()

@@ -23,10 +23,13 @@ class MemberEdit:
 
     changed: int = 0
     unknown: tuple[str, ...] = ()
+    # How many of the changed rows are gone; the others came.
+    removed: int = 0
 
     def details(self) -> dict[str, object]:
         """Return what the audit event says."""
-        said: dict[str, object] = {"members_changed": self.changed} if self.changed else {}
+        counts = {"members_added": self.changed - self.removed, "members_removed": self.removed}
+        said: dict[str, object] = {name: count for name, count in counts.items() if count}
         if self.unknown:
             named = [one for one in self.unknown if IS_ID.fullmatch(one)]
             said["unknown_members"] = named[:NAMED_UNKNOWN]
@@ -37,7 +40,8 @@ class MemberEdit:
 def edited(*writes: MemberWrite) -> MemberEdit:
     """Return what ``writes`` did together."""
     unknown = dict.fromkeys(str(one) for write in writes for one in write.unknown)
-    return MemberEdit(sum(write.changed for write in writes), tuple(unknown))
+    changed, removed = sum(write.changed for write in writes), sum(write.removed for write in writes)
+    return MemberEdit(changed, tuple(unknown), removed)
 
 
 def named_ids(operations: Sequence[MemberOp]) -> list[str]:

@@ -60,7 +60,7 @@ class QueryService:
     """The use case behind GET and ``.search`` on ``/Users``, ``/Groups`` and the root."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, rules: TenantRules, cursor_key: bytes, *, timeout_s: float, walks: int
+        self, storage: Storage, clock: Clock, rules: TenantRules, cursors: Cursors, *, timeout_s: float, walks: int
     ) -> None:
         """``timeout_s`` limits each statement of a list: what takes longer is TooMany.
 
@@ -68,7 +68,7 @@ class QueryService:
         tenant gets half of them. The others wait, so that slow filters hold up neither writes nor other tenants.
         """
         self._storage, self._clock, self._rules = storage, clock, rules
-        self._cursors, self._timeout_s = Cursors(cursor_key), timeout_s
+        self._cursors, self._timeout_s = cursors, timeout_s
         self._walks = Shares(walks, max(1, walks // 2), waiting=MAX_WAITING)
 
     async def search(self, question: Question) -> Listing:

@@ -116,13 +116,13 @@ class Relay:
             pause_s = max(self._interval_s, (self._clock.monotonic() - began) / SWEEP_SHARE)
 
     async def sweep_once(self) -> int:
-        """Enqueue every dirty key of every tenant; return how many."""
+        """Enqueue every dirty key of every tenant that is served; return how many."""
         sweep = _Sweep(counting=self._epoch.take_began(), expedited=frozenset(self._expedited))
         count = 0
-        after: TenantId | None = None
+        after = TenantId(provisioning.NIL)
         while True:
             async with self._storage.begin_batch(()) as tx:
-                page = [tenant.id for tenant in await tenants.list_after(tx, after, TENANTS_PER_PAGE)]
+                page = await tenants.list_active(tx, after, TENANTS_PER_PAGE)
             if page:
                 count += await self._sweep_tenants(page, sweep)
             if len(page) < TENANTS_PER_PAGE:

@@ -1,11 +1,13 @@
 """Writes what workers report: fenced, many in one transaction, and none of it lost while the database is away."""
 
+import re
 from collections import deque
 from dataclasses import dataclass, replace
 
 from control_plane.domain.audit import Actor, ActorType, AuditEvent
 from control_plane.domain.errors import Unavailable
 from control_plane.domain.jobs import BACK_OFF, Effect, Failure, JobKey, Result
+from control_plane.domain.resources import ResourceType
 from control_plane.metrics import Metrics
 from control_plane.queue.lease_queue import Settle, SettleKind
 from control_plane.runtime.clock import Clock
@@ -13,12 +15,15 @@ from control_plane.runtime.logs import get_logger
 from control_plane.services.caller import Caller, Deed, Scribe
 from control_plane.services.relay import Relay
 from control_plane.services.sessions import Done, Held, Nack, Session
-from control_plane.storage import audit, provisioning
+from control_plane.services.trail import Trail
+from control_plane.storage import provisioning
 from control_plane.storage.engine import Storage
 
 log = get_logger(__name__)
 
-MAX_RESULTS = 1_000
+MAX_RESULTS, MAX_ERROR = 1_000, 1_200
+# How an error begins that our worker put into words: the request, the status, the scimType.
+OURS = re.compile(r"[A-Z]{3,7} /[A-Za-z]{1,20} was answered with \d{3}( \([A-Za-z]{1,20}\))?")
 # Who reports a lease that failed before any worker saw it.
 CONTROL_PLANE = "control-plane"
 
@@ -36,8 +41,9 @@ class Report:
 class ResultWriter:
     """Takes results at any time and writes them when told. What is durable waits in ``settles`` for the queue."""
 
-    def __init__(self, storage: Storage, relay: Relay, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, storage: Storage, relay: Relay, trail: Trail, metrics: Metrics, clock: Clock) -> None:
         self._storage, self._relay, self._metrics, self._clock = storage, relay, metrics, clock
+        self._trail = trail
         self._scribe = Scribe(clock)
         self._reports: deque[Report] = deque()
         self._redo: list[JobKey] = []
@@ -104,7 +110,7 @@ class ResultWriter:
             refused = [one.result.key for one in batch if one.result.key not in outcome.accepted]
             redirtied = await provisioning.redirty(tx, [*refused, *redo], self._clock.now())
             told = [one for one in batch if one.result.key not in outcome.repeated]
-            await audit.append(tx, [event for one in told if (event := self._event(one)) is not None])
+            await self._trail.append_many(tx, [event for one in told if (event := self._event(one)) is not None])
         self._metrics.fenced_results.inc(len(refused))
         for lag_s in outcome.lags_s:
             self._metrics.convergence_s.observe(lag_s)
@@ -155,5 +161,14 @@ class ResultWriter:
         else:
             details |= {"failure": result.failure.name.lower()}
         deed = Deed("target.apply", report.held.noun, str(result.key.resource), details)
+        if result.failure is not None and report.held.noun == ResourceType.USER.noun:
+            deed = replace(deed, subject=result.key.resource, personal={"error": result.error[:MAX_ERROR]})
         caller = Caller(Actor(ActorType.WORKER, result.worker))
-        return self._scribe.event(result.key.tenant, caller, deed, reason=result.error if result.failure else "")
+        reason = _reason(result.failure, result.error) if result.failure else ""
+        return self._scribe.event(result.key.tenant, caller, deed, reason=reason)
+
+
+def _reason(failure: Failure, error: str) -> str:
+    """Return why, without what the target said in its own words: it may name persons, and this is for all to see."""
+    known = OURS.match(error)
+    return f"{failure.name.lower()}: {known[0]}" if known else failure.name.lower()

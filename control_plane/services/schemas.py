@@ -54,8 +54,7 @@ class SchemaService:
         new = CustomSchema(_canonical(extension), now, now)
         async with self._storage.begin(tenant) as tx:
             # Locked, so that two who create at once cannot both be the last one allowed.
-            if await tenants.get(tx, tenant, lock=True) is None:
-                raise NotFound("tenant", tenant)
+            await tenants.require(tx, tenant, lock=True)
             others = await schemas.list_all(tx)
             if any(fold(each.urn) == fold(new.urn) for each in others):
                 raise Uniqueness(f"the tenant has a schema {new.urn} already")
@@ -90,7 +89,7 @@ class SchemaService:
         """
         async with self._storage.begin(tenant) as tx:
             # Locked as in create: two who add attributes at once must not pass the limit together.
-            await tenants.get(tx, tenant, lock=True)
+            await tenants.require(tx, tenant, lock=True)
             old = await self._get(tx, schema.id, lock=True)
             if resource_type not in (None, old.resource_type):
                 raise InvalidArgument("schema.resource_type", f"stays {old.resource_type.scim_name}")
@@ -117,6 +116,7 @@ class SchemaService:
             await self._refuse_in_use(tx, await self._get(tx, urn), since=EVER)
         # Whoever writes just now is waited for, so only what changed since the long search is looked at.
         async with self._storage.begin(tenant, exclusive=True) as tx:
+            await tenants.require(tx, tenant)
             gone = await self._get(tx, urn, lock=True)
             await self._refuse_in_use(tx, gone, since=began - CLOCK_SKEW)
             await schemas.delete(tx, gone)
@@ -126,7 +126,7 @@ class SchemaService:
     async def discovery(self, tenant: TenantId, kind: str, wanted: str, base: str) -> str:
         """Return the JSON that a discovery endpoint answers (``scim.discovery.body``); ResourceNotFound."""
         rules = await self._rules.get(tenant)
-        return orjson.dumps(discovery.body(kind, wanted, base, rules.registry)).decode()
+        return orjson.dumps(discovery.body(kind, wanted, base, rules)).decode()
 
     async def _get(self, tx: Tx, urn: str, *, lock: bool = False) -> CustomSchema:
         found = await schemas.get(tx, urn, lock=lock)

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from control_plane.domain.jobs import Effect, Failure, Fence, JobKey
+from control_plane.domain.jobs import Effect, Failure, Fence, JobKey, Loss
 from control_plane.domain.targets import Target, Work
 
 # A worker that does not read this many messages is cut off; it reconnects and names what it holds.
@@ -81,12 +81,12 @@ class OpenTarget:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One message to a worker. ``lost`` maps fences to whether the queue's life ended (else: expired)."""
+    """One message to a worker. ``lost`` are the fences of leases that ended, and why."""
 
     ack_seq: int
     leases: tuple[Granted, ...] = ()
     settled: tuple[int, ...] = ()
-    lost: tuple[tuple[int, bool], ...] = ()
+    lost: tuple[tuple[int, Loss], ...] = ()
     targets: tuple[OpenTarget, ...] = ()
 
 
@@ -102,7 +102,7 @@ class Session:
         # The last turn read; the last whose beats were extended, which is what the worker may rely on; the last told.
         self.seen_seq, self.confirmed_seq, self.acked_seq = 0, 0, 0
         self.settled: list[int] = []
-        self.lost: list[tuple[int, bool]] = []
+        self.lost: list[tuple[int, Loss]] = []
         self.known_targets: dict[bytes, int] = {}
         self.outgoing: asyncio.Queue[Told | None] = asyncio.Queue(OUTGOING_LIMIT)
 
@@ -116,7 +116,7 @@ class Session:
         """Forget a lease that has its result, held or long lost; None if it was never known here."""
         return self.held.pop(fence, None) or self.gone.pop(fence, None)
 
-    def lose(self, fence: int, *, epoch: bool) -> None:
+    def lose(self, fence: int, why: Loss) -> None:
         """Tell the worker that a lease is no longer held, and remember it for a late result."""
         held = self.held.pop(fence, None)
         if held is None:
@@ -124,7 +124,7 @@ class Session:
         self.gone[fence] = held
         if len(self.gone) > REMEMBERED_LOST:
             self.gone.popitem(last=False)
-        self.lost.append((fence, epoch))
+        self.lost.append((fence, why))
 
     def tell(self, leases: tuple[Granted, ...] = (), targets: tuple[OpenTarget, ...] = ()) -> None:
         """Queue one message with everything that has happened; close the session if the worker does not read."""

@@ -1,25 +1,22 @@
 """Administers target apps."""
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from control_plane.domain.errors import InvalidArgument, NotFound
 from control_plane.domain.ids import TargetId, TenantId, uuid7
-from control_plane.domain.secrets import NONCE_BYTES, Sealer
+from control_plane.domain.secrets import NONCE_BYTES, TARGET_SECRETS
 from control_plane.domain.targets import Target, TargetKind, TargetState, TargetStatus
 from control_plane.runtime.clock import Clock
 from control_plane.services.caller import Caller, Deed, Scribe
+from control_plane.services.keyring import Keyring
+from control_plane.services.reach import Reach
 from control_plane.services.relay import Relay
 from control_plane.storage import audit, provisioning, targets, tenants
 from control_plane.storage.engine import Storage, Tx
 
 # Marking every resource of a tenant takes about 10 us each; the policy table gives CreateTarget 30 s.
 BACKFILL_TIMEOUT_S = 25.0
-
-
-def secret_binding(tenant: TenantId, target: TargetId) -> str:
-    """Return what a target's sealed secret is bound to."""
-    return f"{tenant}|targets|{target}|secret"
+URL_FIELD = "scim.base_url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +31,9 @@ class TargetChange:
 class TargetService:
     """The use cases of muster.tenancy.v1.TargetService."""
 
-    def __init__(self, storage: Storage, clock: Clock, sealer: Sealer, relay: Relay) -> None:
-        self._storage, self._clock, self._sealer, self._relay = storage, clock, sealer, relay
-        self._scribe = Scribe(clock)
-
-    @staticmethod
-    def _checked(base_url: str) -> str:
-        """Return the URL without a slash at its end; InvalidArgument if no connection could ever be made to it."""
-        try:
-            parts = urlsplit(base_url)
-            usable = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise InvalidArgument("scim.base_url", "its host or port is not one that can be connected to")
-        return base_url.rstrip("/")
+    def __init__(self, storage: Storage, clock: Clock, keyring: Keyring, relay: Relay, reach: Reach) -> None:
+        self._storage, self._clock, self._keyring, self._relay = storage, clock, keyring, relay
+        self._scribe, self._reach = Scribe(clock), reach
 
     async def create(self, caller: Caller, tenant: TenantId, display_name: str, base_url: str, secret: str) -> Target:
         """Create a paused target; every resource of the tenant is marked as wanted there."""
@@ -60,15 +45,15 @@ class TargetService:
             display_name=display_name,
             kind=TargetKind.SCIM,
             state=TargetState.PAUSED,
-            base_url=self._checked(base_url),
-            secret_sealed=self._seal(tenant, target_id, secret),
+            base_url=await self._reach.checked(URL_FIELD, base_url),
+            secret_sealed=b"",
             revision=1,
             created_at=now,
             updated_at=now,
         )
         async with self._storage.begin(tenant, timeout_s=BACKFILL_TIMEOUT_S, exclusive=True) as tx:
-            if await tenants.get(tx, tenant) is None:
-                raise NotFound("tenant", tenant)
+            await tenants.require(tx, tenant)
+            target = replace(target, secret_sealed=await self._seal(tx, target_id, secret))
             await targets.insert(tx, target)
             wanted = await provisioning.backfill(tx, target_id, now)
             await self._audit(tx, caller, "target.create", target, wanted=wanted)
@@ -88,15 +73,17 @@ class TargetService:
         """Change what ``change`` names; workers see it with their next lease."""
         if change.display_name == "":
             raise InvalidArgument("display_name", "must not be empty")
+        base_url = None if change.base_url is None else await self._reach.checked(URL_FIELD, change.base_url)
         async with self._storage.begin(tenant) as tx:
             old = await self._get(tx, target_id, lock=True)
+            await tenants.require(tx, tenant)
             new = replace(
                 old,
                 display_name=old.display_name if change.display_name is None else change.display_name,
-                base_url=old.base_url if change.base_url is None else self._checked(change.base_url),
+                base_url=old.base_url if base_url is None else base_url,
                 secret_sealed=old.secret_sealed
                 if change.secret is None
-                else self._seal(tenant, target_id, change.secret),
+                else await self._seal(tx, target_id, change.secret),
                 revision=old.revision + 1,
                 updated_at=self._clock.now(),
             )
@@ -113,6 +100,7 @@ class TargetService:
             old = await self._get(tx, target_id, lock=True)
             if old.state is state:
                 return old
+            await tenants.require(tx, tenant)
             new = replace(old, state=state, updated_at=self._clock.now())
             await targets.update(tx, new)
             verb = "activate" if state is TargetState.ACTIVE else "pause"
@@ -126,8 +114,10 @@ class TargetService:
             await self._get(tx, target_id)
             return await provisioning.status(tx, target_id)
 
-    def _seal(self, tenant: TenantId, target_id: TargetId, secret: str) -> bytes:
-        return self._sealer.seal(secret, secret_binding(tenant, target_id), self._clock.random_bytes(NONCE_BYTES))
+    async def _seal(self, tx: Tx, target_id: TargetId, secret: str) -> bytes:
+        sealer = await self._keyring.sealer(tx, tx.tenant)
+        place, nonce = TARGET_SECRETS.place(target_id), self._clock.random_bytes(NONCE_BYTES)
+        return sealer.seal(secret.encode(), place, nonce)
 
     async def _get(self, tx: Tx, target_id: TargetId, *, lock: bool = False) -> Target:
         target = await targets.get(tx, target_id, lock=lock)

@@ -1,13 +1,17 @@
 """What each tenant's requests are judged by, from memory while this process would hear of a change."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
 from control_plane.domain.errors import NotFound
 from control_plane.domain.ids import TenantId
+from control_plane.domain.tenants import Limits, TenantState
 from control_plane.runtime.clock import Clock
+from control_plane.scim.errors import Forbidden
+from control_plane.scim.limits import BulkLimits
 from control_plane.scim.registry import extended_registry, with_unique_group_names
 from control_plane.scim.rules import ScimRules
 from control_plane.storage import schemas, tenants
@@ -20,6 +24,9 @@ SILENCE_S = 2.5
 DEAF_AGE_S = 1.0
 # The least recently used goes first. Few entries are large: all tenants without custom schemas share two registries.
 MAX_TENANTS = 10_000
+SUSPENDED = "this tenant is suspended"
+
+Changed = Callable[[TenantId | None], None]
 
 
 class TenantRules:
@@ -29,11 +36,16 @@ class TenantRules:
     within ``DEAF_AGE_S`` while their listener is known to be deaf, within ``SILENCE_S`` if it fell deaf unnoticed.
     """
 
-    def __init__(self, storage: Storage, clock: Clock) -> None:
-        self._storage, self._cache = storage, RulesCache(clock)
+    def __init__(self, storage: Storage, clock: Clock, limits: Limits | None = None) -> None:
+        """``limits`` are the installation's, for tenants that have none of their own."""
+        self._storage, self._cache, self._limits = storage, RulesCache(clock), limits or Limits()
+        self._subscribers: list[Changed] = []
 
     async def get(self, tenant: TenantId) -> ScimRules:
-        """Return the tenant's rules; NotFound if there is no such tenant."""
+        """Return the tenant's rules; NotFound if there is no such tenant, or no longer; Forbidden if it is suspended.
+
+        Of one that is not served nothing is remembered: gateways know it, and seldom ask.
+        """
         known = self._cache.get(tenant)
         if known is not None:
             return known
@@ -45,6 +57,11 @@ class TenantRules:
     def forget(self, tenant: TenantId) -> None:
         """Drop what is known of a tenant: who asks from now on reads it anew."""
         self._cache.forget(tenant)
+        self._tell(tenant)
+
+    def subscribe(self, changed: Changed) -> None:
+        """Have ``changed`` called with each tenant that is not what it was; with None when that may be any of them."""
+        self._subscribers.append(changed)
 
     async def notify(self, tx: Tx, tenant: TenantId) -> None:
         """Tell every control plane that the tenant's rules are others once ``tx`` commits."""
@@ -55,16 +72,34 @@ class TenantRules:
         async with aclosing(self._storage.listen(CHANNEL)) as changes:
             async for said in changes:
                 self._cache.hear(said)
+                if said != "":
+                    self._tell(parse(said))
+
+    def _tell(self, tenant: TenantId | None) -> None:
+        for changed in self._subscribers:
+            changed(tenant)
 
     async def _load(self, tenant: TenantId) -> ScimRules:
         async with self._storage.begin(tenant, read_only=True) as tx:
             found = await tenants.get(tx, tenant)
-            if found is None:
+            if found is None or found.state is TenantState.DELETED:
                 raise NotFound("tenant", tenant)
+            if found.state is TenantState.SUSPENDED:
+                raise Forbidden(SUSPENDED)
             extensions = [each.extension for each in await schemas.list_all(tx)]
         compatibility = found.compatibility
         registry = with_unique_group_names(extended_registry(extensions), compatibility.unique_group_names)
-        return ScimRules(registry, compatibility)
+        limits = found.effective_limits(self._limits)
+        bulk = BulkLimits(limits.max_bulk_operations, limits.max_bulk_bytes)
+        return ScimRules(registry, compatibility, limits.max_users, bulk)
+
+
+def parse(said: str | None) -> TenantId | None:
+    """Return whose change a word of the listener tells of; None: of anybody's, whatever a newer version says there."""
+    try:
+        return TenantId(UUID(said))
+    except (TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +154,9 @@ class RulesCache:
         self._alive_at = self._clock.monotonic()
         if said == "":
             return
-        try:
-            self.forget(TenantId(UUID(said)))
-        except (TypeError, ValueError):
-            # None, or what a newer version says: something changed, whatever it is.
+        tenant = parse(said)
+        if tenant is not None:
+            self.forget(tenant)
+        else:
             self._changes += 1
             self._entries.clear()

@@ -26,15 +26,17 @@ from control_plane.scim.patch import apply
 from control_plane.scim.replace import replace as replace_document
 from control_plane.scim.rules import ScimRules
 from control_plane.scim.validate import normalise
-from control_plane.services.caller import Caller, Deed, Scribe
+from control_plane.services import user_limit
+from control_plane.services.caller import Caller, Scribe
 from control_plane.services.members import MemberEdit, edit_members, edited, named_ids
-from control_plane.storage import audit, member_lookup, memberships, resources, uniqueness
+from control_plane.services.trail import Trail
+from control_plane.services.write_events import MAX_IGNORED, MAX_NAME, Change, deed
+from control_plane.storage import member_lookup, memberships, resources, uniqueness
+from control_plane.storage.audit_subjects import SealedKeys
 from control_plane.storage.engine import Tx
 from control_plane.storage.marks import Raised
 from control_plane.storage.uniqueness import GROUP_NAME, Claim
 
-# How much of a caller's unknown attribute names an audit event keeps.
-MAX_IGNORED, MAX_NAME = 20, 100
 # So many new resources are checked before others get their turn on the event loop: a circle may have a thousand.
 CHECKED_AT_ONCE = 20
 
@@ -130,13 +132,16 @@ class _Log:
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
+    # Whose keys the trail need not ask for: who is new has none, and the others' as they were read with their rows.
+    born: frozenset[ResourceId] = frozenset()
+    keys: SealedKeys | None = None
 
 
 class Writer:
     """The one way resources are written."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock, self._scribe = clock, Scribe(clock)
+    def __init__(self, clock: Clock, trail: Trail) -> None:
+        self._clock, self._trail, self._scribe = clock, trail, Scribe(clock)
 
     def new_id(self) -> ResourceId:
         """Return an id for a resource that is about to be created."""
@@ -145,25 +150,22 @@ class Writer:
     async def create(self, tx: Tx, scope: Scope, items: Sequence[Create]) -> Batch:
         """Create resources. Uniqueness for a userName (or another unique value) that is taken, also by a neighbour.
 
-        Raises Uniqueness, and the transaction is lost, when a neighbour that was in the way could not be created.
+        Raises Uniqueness, and the transaction is lost, when a neighbour that was in the way could not be created;
+        Forbidden when one had the last place of the tenant's limit and could not be.
         """
-        log, wanted = _Log(), dict[int, _Wanted]()
-        for at, item in enumerate(items):
-            if at % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
-                await asyncio.sleep(0)
-            try:
-                normal = normalise(item.type.scim_name, item.body, scope.rules)
-                row = self._row(scope, item.id or self.new_id(), item.type, normal.document)
-            except ScimError as err:
-                log.outcomes[at] = err
-            else:
-                members = (ReplaceMembers(tuple(normal.members)),) if normal.members else ()
-                wanted[at] = _Wanted(row, members, normal.ignored)
+        log = _Log()
+        wanted = await self._made(scope, items, log)
+        places = await user_limit.places(tx, scope.rules, [one.row for one in wanted.values()])
         behind = await self._refuse_taken(tx, scope, wanted, log)
         await self._refuse_unknown_members(tx, scope, wanted, log)
+        for at in (beyond := user_limit.beyond(places, {at: one.row for at, one in wanted.items()})):
+            log.outcomes[at] = user_limit.full(scope.rules)
+            del wanted[at]
         if not wanted and not behind:
-            return await _finished(tx, log, len(items), ())
+            return await self._finished(tx, log, len(items), ())
         written = await resources.insert(tx, [one.row for one in wanted.values()])
+        if beyond and len(written.ids) < len(wanted):
+            raise user_limit.full(scope.rules)
         groups = {one.row.id: named_ids(one.members) for one in wanted.values() if one.members}
         filled = await memberships.fill(tx, {one: ids for one, ids in groups.items() if one in written.ids})
         for at, one in wanted.items():
@@ -171,13 +173,14 @@ class Writer:
                 log.outcomes[at] = Uniqueness(f"userName {one.row.user_name!r} is already in use")
                 continue
             edit = edited(filled[one.row.id]) if one.row.id in filled else MemberEdit()
-            details = {"attributes": sorted(one.row.document), **_ignored(one.ignored), **edit.details()}
-            log.events.append(self._event(scope, "create", one.row, details))
+            said = Change("create", one.row, None, one.row.document, one.ignored, edit.details())
+            log.events.append(self._event(scope, said))
             log.outcomes[at] = Done(_stored(one.row, 1), changed=True)
         if not written.ids.issuperset(behind.values()):
             # Refused for the sake of one that came to nothing: by itself it may be created.
             raise Uniqueness("a value that must be unique is wanted twice")
-        return await _finished(tx, log, len(items), written.raised)
+        log.born = written.ids
+        return await self._finished(tx, log, len(items), written.raised)
 
     async def change(self, tx: Tx, scope: Scope, items: Sequence[Replace | Patch]) -> Batch:
         """Replace or patch resources, each at most once. What changes nothing leaves no trace.
@@ -186,7 +189,7 @@ class Writer:
         then lost, for all items.
         """
         log, wanted = _Log(), dict[int, _Wanted]()
-        found = await self._load(tx, items)
+        found, log.keys = await self._load(tx, items)
         for at, item in enumerate(items):
             try:
                 wanted[at] = self._edited(scope, item, _existing(found, item))
@@ -209,7 +212,7 @@ class Writer:
             raised = (await resources.touch(tx, [row.id for row in touched], max(row.at for row in touched))).raised
         for at, one in wanted.items():
             log.outcomes[at] = self._changed(scope, _verb(items[at]), one, edits[at], log)
-        return await _finished(tx, log, len(items), raised)
+        return await self._finished(tx, log, len(items), raised)
 
     async def delete(self, tx: Tx, scope: Scope, items: Sequence[Delete]) -> Batch:
         """Delete resources; their memberships go with them and their names are free at once."""
@@ -225,9 +228,25 @@ class Writer:
             else:
                 gone[at] = stored
                 log.outcomes[at] = Done(stored, changed=True)
-                log.events.append(self._event(scope, "delete", stored, {}))
+                log.events.append(self._event(scope, Change("delete", stored)))
         written = await resources.delete_locked(tx, [stored.id for stored in gone.values()], self._clock.now())
-        return await _finished(tx, log, len(items), written.raised)
+        return await self._finished(tx, log, len(items), written.raised)
+
+    async def _made(self, scope: Scope, items: Sequence[Create], log: _Log) -> dict[int, _Wanted]:
+        """Return what the items that are right amount to."""
+        wanted: dict[int, _Wanted] = {}
+        for at, item in enumerate(items):
+            if at % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            try:
+                normal = normalise(item.type.scim_name, item.body, scope.rules)
+                row = self._row(scope, item.id or self.new_id(), item.type, normal.document)
+            except ScimError as err:
+                log.outcomes[at] = err
+            else:
+                members = (ReplaceMembers(tuple(normal.members)),) if normal.members else ()
+                wanted[at] = _Wanted(row, members, normal.ignored)
+        return wanted
 
     def _edited(self, scope: Scope, item: Replace | Patch, stored: StoredResource) -> _Wanted:
         """Return what ``item`` makes of the stored resource."""
@@ -249,22 +268,20 @@ class Writer:
         assert one.stored is not None
         if not one.is_rewritten and not edit.changed:
             if edit.unknown:
-                log.events.append(self._event(scope, verb, one.row, edit.details()))
+                log.events.append(self._event(scope, Change(verb, one.row, details=edit.details())))
             return Done(one.before, changed=False)
-        changed = _changed_names(one.stored, one.row.document)
-        details = {"attributes": changed, **_ignored(one.ignored), **edit.details()}
-        log.events.append(self._event(scope, verb, one.row, details))
+        said = Change(verb, one.row, one.stored, one.row.document, one.ignored, edit.details())
+        log.events.append(self._event(scope, said))
         after = replace(_stored(one.row, one.before.version + 1), created_at=one.before.created_at)
         return Done(after, changed=True)
 
-    async def _load(self, tx: Tx, items: Sequence[_Existing]) -> dict[ResourceId, StoredResource]:
-        """Return the resources that ``items`` name, locked: users before groups, each in the order of their ids."""
-        found: dict[ResourceId, StoredResource] = {}
-        for kind in ResourceType:
-            ids = {parsed for item in items if item.type is kind and (parsed := parse_resource_id(item.id)) is not None}
-            if ids:
-                found |= await resources.get(tx, kind, ids, lock=True)
-        return found
+    async def _load(self, tx: Tx, items: Sequence[_Existing]) -> tuple[dict[ResourceId, StoredResource], SealedKeys]:
+        """Return the resources that ``items`` name, locked: users before groups, by their ids; and the users' keys."""
+        users, groups = (_ids(items, kind) for kind in (ResourceType.USER, ResourceType.GROUP))
+        found, keys = await resources.lock_users(tx, users) if users else ({}, {})
+        if groups:
+            found |= await resources.get(tx, ResourceType.GROUP, groups, lock=True)
+        return found, keys
 
     async def _refuse_taken(self, tx: Tx, scope: Scope, wanted: dict[int, _Wanted], log: _Log) -> dict[int, ResourceId]:
         """Give Uniqueness to each item with a value that another resource, or an item before it, has.
@@ -315,18 +332,18 @@ class Writer:
         resources.refuse_long(row)
         return row
 
-    def _event(
-        self, scope: Scope, verb: str, resource: NewResource | StoredResource, details: dict[str, object]
-    ) -> AuditEvent:
-        deed = Deed(f"{resource.type.noun}.{verb}", resource.type.noun, str(resource.id), details)
-        return self._scribe.event(scope.tenant, scope.caller, deed)
+    def _event(self, scope: Scope, change: Change) -> AuditEvent:
+        return self._scribe.event(scope.tenant, scope.caller, deed(scope.rules, change))
+
+    async def _finished(self, tx: Tx, log: _Log, count: int, raised: tuple[Raised, ...]) -> Batch:
+        """Write the audit events and put the outcomes into the order of the items."""
+        if log.events:
+            await self._trail.append(tx, log.events, log.born, log.keys)
+        return Batch([log.outcomes[at] for at in range(count)], raised)
 
 
-async def _finished(tx: Tx, log: _Log, count: int, raised: tuple[Raised, ...]) -> Batch:
-    """Write the audit events and put the outcomes into the order of the items."""
-    if log.events:
-        await audit.append(tx, log.events)
-    return Batch([log.outcomes[at] for at in range(count)], raised)
+def _ids(items: Iterable[_Existing], kind: ResourceType) -> set[ResourceId]:
+    return {parsed for item in items if item.type is kind and (parsed := parse_resource_id(item.id)) is not None}
 
 
 def _existing(found: dict[ResourceId, StoredResource], item: _Existing) -> StoredResource:
@@ -381,13 +398,3 @@ def _stored(row: NewResource, version: int) -> StoredResource:
         updated_at=row.at,
         document=orjson.dumps(row.document).decode(),
     )
-
-
-def _ignored(names: tuple[str, ...]) -> dict[str, object]:
-    """Return what the audit event says of attributes that no schema knows: they were dropped."""
-    return {"ignored": [name[:MAX_NAME] for name in names[:MAX_IGNORED]]} if names else {}
-
-
-def _changed_names(before: Document, after: Document) -> list[str]:
-    """Return the names of attributes that differ: values stay out of the audit trail."""
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

@@ -1,4 +1,4 @@
-"""Connections and transactions. ``begin`` and ``begin_batch`` are the only ways to a transaction.
+"""Connections and transactions. ``begin``, ``begin_batch`` and ``begin_keeper`` are the only ways to a transaction.
 
 Each sets, with its first statement and for itself alone, which tenants the row-level security policies let it see.
 """
@@ -8,21 +8,22 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
-from uuid import UUID
 
 import psycopg
 from sqlalchemy import CursorResult, Executable, Pool, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from control_plane.domain.ids import ResourceId, TenantId
+from control_plane.domain.ids import SYSTEM_TENANT, ResourceId, TenantId
 from control_plane.runtime.logs import get_logger
 from control_plane.storage.driver_errors import is_unreachable, limited, translated
 from control_plane.storage.notifications import listen, notify
-from control_plane.storage.roles import APP_ROLE, BATCH_ROLE
+from control_plane.storage.roles import APP_ROLE, BATCH_ROLE, KEEPER_ROLE
 
 log = get_logger(__name__)
 
 COUNTER_SLOTS = 16
+# Its duties take turns: sealing, expiry, purges.
+KEEPER_CONNECTIONS = 2
 # The server gives up first (statement_timeout) and says so; this is for a server that says nothing at all.
 GRACE_S = 2.0
 CONNECT_TIMEOUT_S = 5
@@ -104,7 +105,8 @@ class Tx:
         """
         async with limited(self._limit_s):
             cursor = await self._driver.cursor(binary=True).execute(sql, params, prepare=True)
-            return await cursor.fetchall() if cursor.description else []
+            # Not its ``description``, which makes an object of each column to say as much.
+            return await cursor.fetchall() if cursor.rownumber is not None else []
 
     async def stream(self, sql: LiteralString, params: Params, rows: int) -> AsyncIterator[list[tuple[Any, ...]]]:
         """Run a literal query on a server-side cursor and yield its rows in lists of up to ``rows``."""
@@ -120,24 +122,27 @@ class Tx:
 
 
 class Storage:
-    """The pools of the two runtime roles. One for each process."""
+    """The pools of the three runtime roles. One for each process."""
 
-    def __init__(self, app: AsyncEngine, batch: AsyncEngine, listen_dsn: str, timeout_s: float) -> None:
+    def __init__(
+        self, app: AsyncEngine, batch: AsyncEngine, keeper: AsyncEngine, listen_dsn: str, timeout_s: float
+    ) -> None:
         """Use :meth:`open`."""
-        self._app, self._batch = app, batch
+        self._app, self._batch, self._keeper = app, batch, keeper
         self._listen_dsn, self._timeout_s = listen_dsn, timeout_s
 
     @classmethod
     async def open(cls, url: str, *, pool_size: int, timeout_s: float) -> "Storage":
-        """Return a storage that connects on first use, as ``muster_app`` (the user of ``url``) and ``muster_batch``.
+        """Return a storage that connects on first use, as ``muster_app`` (the user of ``url``), batch and keeper.
 
-        Each role has up to ``pool_size`` connections; ``timeout_s`` limits the wait for one, and each statement.
+        The first two have up to ``pool_size`` connections each; ``timeout_s`` limits the wait for one, and each
+        statement.
         """
         base = make_url(url).set(drivername="postgresql+psycopg", username=APP_ROLE)
         engines = [
             create_async_engine(
                 base.set(username=role),
-                pool_size=pool_size,
+                pool_size=size,
                 max_overflow=0,
                 pool_timeout=timeout_s,
                 pool_use_lifo=True,
@@ -146,22 +151,23 @@ class Storage:
                 hide_parameters=True,
                 connect_args=CONNECTION,
             )
-            for role in (APP_ROLE, BATCH_ROLE)
+            for role, size in ((APP_ROLE, pool_size), (BATCH_ROLE, pool_size), (KEEPER_ROLE, KEEPER_CONNECTIONS))
         ]
         dsn = base.set(drivername="postgresql").render_as_string(hide_password=False)
-        return cls(engines[0], engines[1], dsn, timeout_s)
+        return cls(engines[0], engines[1], engines[2], dsn, timeout_s)
 
     async def close(self) -> None:
         """Close every pooled connection."""
-        await self._app.dispose()
-        await self._batch.dispose()
+        for engine in (self._app, self._batch, self._keeper):
+            await engine.dispose()
 
     async def ping(self) -> None:
-        """Return if the database answers as both roles; Unavailable if not."""
+        """Return if the database answers as every role; Unavailable if not."""
         async with self.begin_batch(()) as tx:
             await tx.fetch("SELECT 1")
-        # No tenant has this id: nothing is seen.
-        async with self.begin(TenantId(UUID(int=0)), read_only=True) as tx:
+        async with self.begin(SYSTEM_TENANT, read_only=True) as tx:
+            await tx.fetch("SELECT 1")
+        async with self.begin_keeper(()) as tx:
             await tx.fetch("SELECT 1")
 
     @asynccontextmanager
@@ -176,7 +182,7 @@ class Storage:
         share the tenant's lock, and want it alone later, would wait for each other.
         """
         timeout_s = timeout_s or self._timeout_s
-        settings = {"tenant": str(tenant), "timeout": _milliseconds(timeout_s), "lock": _lock_key(tenant)}
+        settings = {"tenant": str(tenant), "timeout": _milliseconds(timeout_s), "lock": lock_key(tenant)}
         first: LiteralString = BEGIN_TENANT_EXCLUSIVE if exclusive else BEGIN_TENANT
         first = BEGIN_TENANT_READ_ONLY if read_only else first
         async with self._transaction(self._app, first, settings, tenant, timeout_s) as tx:
@@ -186,7 +192,9 @@ class Storage:
     async def begin_batch(
         self, tenants: Iterable[TenantId], *, token_key: str = "", timeout_s: float | None = None, durable: bool = True
     ) -> AsyncIterator[Tx]:
-        """Open a transaction that sees ``tenants``, the list of all tenants, and the token with key id ``token_key``.
+        """Open a transaction that sees ``tenants``, the list of all tenants, and the tokens with key ids ``token_key``.
+
+        Several key ids are separated by commas.
 
         Without ``durable`` the commit does not wait for the disk: a crash of the server may undo the last
         half second. For writes that the queue repeats anyway.
@@ -199,6 +207,22 @@ class Storage:
             "commit": "on" if durable else "off",
         }
         async with self._transaction(self._batch, BEGIN_BATCH, settings, None, timeout_s) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def begin_keeper(self, tenants: Iterable[TenantId], *, timeout_s: float | None = None) -> AsyncIterator[Tx]:
+        """Open a transaction for sealing, expiry and purges.
+
+        Besides ``tenants`` it sees the list of all, and whose audit events are pending.
+        """
+        timeout_s = timeout_s or self._timeout_s
+        settings = {
+            "tenants": "{" + ",".join(map(str, tenants)) + "}",
+            "token_key": "",
+            "timeout": _milliseconds(timeout_s),
+            "commit": "on",
+        }
+        async with self._transaction(self._keeper, BEGIN_BATCH, settings, None, timeout_s) as tx:
             yield tx
 
     def listen(self, channel: str) -> AsyncGenerator[str | None]:
@@ -296,6 +320,7 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
-def _lock_key(tenant: TenantId) -> int:
+def lock_key(tenant: TenantId) -> int:
+    """Return the number of the tenant's own lock, which every writing transaction of ``begin`` holds."""
     # The random half of the UUIDv7, as the signed 64 bits that advisory locks take.
     return int.from_bytes(tenant.bytes[8:], "big", signed=True)

@@ -40,4 +40,4 @@ async def remove_selected(tx: Tx, group: ResourceId, selection: Filter, base: st
     gone = delete(memberships).where(columns.group_id == group, columns.tenant_id == tx.tenant, is_selected)
     with bounded(TOO_SLOW):
         result = await tx.execute(gone)
-    return MemberWrite(result.rowcount, ())
+    return MemberWrite(result.rowcount, (), result.rowcount)

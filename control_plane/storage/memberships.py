@@ -234,10 +234,14 @@ INLINE_MEMBER_LIMITS, INLINE_GROUP_LIMITS = MemberLimits(), GroupLimits()
 
 @dataclass(frozen=True, slots=True)
 class MemberWrite:
-    """How many memberships came or went, and which of the given ids name nothing that can be a member."""
+    """How many memberships came or went, and which of the given ids name nothing that can be a member.
+
+    ``removed`` of the changed ones went.
+    """
 
     changed: int
     unknown: tuple[str | ResourceId, ...]
+    removed: int = 0
 
 
 async def add(tx: Tx, group: ResourceId, ids: Iterable[str | ResourceId]) -> MemberWrite:
@@ -275,13 +279,13 @@ async def remove(tx: Tx, group: ResourceId, ids: Iterable[str | ResourceId]) -> 
     """Remove members; one that is none is no change, and is not called unknown."""
     parsed, _ = _parsed(ids)
     rows = await tx.fetch(REMOVE, {"tenant": tx.tenant, "group": group, "ids": list(parsed)})
-    return MemberWrite(rows[0][0], ())
+    return MemberWrite(rows[0][0], (), rows[0][0])
 
 
 async def clear(tx: Tx, group: ResourceId) -> MemberWrite:
     """Remove every member."""
     rows = await tx.fetch(CLEAR, {"tenant": tx.tenant, "group": group})
-    return MemberWrite(rows[0][0], ())
+    return MemberWrite(rows[0][0], (), rows[0][0])
 
 
 async def render(
@@ -357,7 +361,8 @@ async def _write(tx: Tx, sql: LiteralString, group: ResourceId, ids: Iterable[st
     tx.joined.update(added)
     if added and group in tx.made:
         await hold_joined(tx)
-    return MemberWrite(len(added) + gone, (*malformed, *(parsed[ResourceId(one)] for one in unknown)))
+    not_found = (*malformed, *(parsed[ResourceId(one)] for one in unknown))
+    return MemberWrite(len(added) + gone, not_found, gone)
 
 
 def _parsed(ids: Iterable[str | ResourceId]) -> tuple[dict[ResourceId, str | ResourceId], list[str | ResourceId]]:

@@ -45,6 +45,7 @@ LEASE: LiteralString = """
       AND (p.epoch, p.fence) < (h.epoch, h.fence)
     RETURNING p.tenant_id, p.target_id, p.resource_id
 """
+# The targets of a tenant that is suspended or deleted are as good as paused (1).
 # A tombstone whose account a living resource has taken over must not be handed the account: it would delete it. One
 # without a link may have made an account all the same (a worker that died after its POST), to be found by its former
 # name, unless that name lives again.
@@ -55,7 +56,7 @@ READ_WORK = (
                SELECT FROM provisioning q WHERE q.remote_id = p.remote_id AND q.target_id = p.target_id
                                             AND q.tenant_id = p.tenant_id AND NOT q.deleted
            ) THEN '' ELSE coalesce(p.remote_id, '') END,
-           t.state, p.attempts,
+           CASE WHEN n.state = 1 THEN t.state ELSE 1 END, p.attempts,
            CASE WHEN p.deleted AND p.remote_id IS NULL AND NOT EXISTS (
                SELECT FROM resources q WHERE q.user_name_key = p.former_name_key AND q.tenant_id = p.tenant_id
                                          AND q.type = 1 AND p.type = 1
@@ -70,6 +71,7 @@ READ_WORK = (
          AS k (tenant_id, target_id, resource_id)
     JOIN provisioning p USING (tenant_id, target_id, resource_id)
     JOIN targets t ON t.id = p.target_id AND t.tenant_id = p.tenant_id
+    JOIN tenants n ON n.id = p.tenant_id
     LEFT JOIN resources r ON r.id = p.resource_id AND r.tenant_id = p.tenant_id AND NOT p.deleted
     """
 )

@@ -72,6 +72,19 @@ GET = (
 )
 # Not FOR UPDATE: that would also hold up whoever makes the resource a member of some group.
 GET_LOCKED = GET + " ORDER BY r.id FOR NO KEY UPDATE"
+# With the key that the trail seals what it says of the person with, so that it needs no question: NULL if there is
+# none, {NULL} if it was destroyed. Not a join, which a generic plan may answer with all of the tenant's keys.
+GET_USERS_LOCKED = (
+    "SELECT "
+    + COLUMNS
+    + """, (
+        SELECT ARRAY[k.key_sealed] FROM audit_subjects k WHERE k.subject_id = r.id AND k.tenant_id = %(tenant)b::uuid
+    )
+    FROM resources r
+    WHERE r.id = any(%(ids)b::uuid[]) AND r.tenant_id = %(tenant)b::uuid AND r.type = 1
+    ORDER BY r.id FOR NO KEY UPDATE
+    """
+)
 # Of the keyed values, only the difference is written: what is there already conflicts, and is left alone. The resource
 # is locked since an earlier statement, so nobody else writes its values.
 UPDATE = (

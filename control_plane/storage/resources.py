@@ -28,6 +28,7 @@ __all__ = [
     "get",
     "get_for_delete",
     "insert",
+    "lock_users",
     "page",
     "refuse_long",
     "touch",
@@ -61,6 +62,14 @@ async def get(
     sql: LiteralString = statements.GET_LOCKED if lock else statements.GET
     rows = await tx.fetch(sql, {"tenant": tx.tenant, "type": int(resource_type), "ids": list(ids)})
     return {row[0]: stored(row) for row in rows}
+
+
+async def lock_users(
+    tx: Tx, ids: Iterable[ResourceId]
+) -> tuple[dict[ResourceId, StoredResource], dict[ResourceId, bytes | None]]:
+    """Return users as ``get(..., lock=True)`` does, and their keys as ``audit_subjects.read`` does."""
+    rows = await tx.fetch(statements.GET_USERS_LOCKED, {"tenant": tx.tenant, "ids": list(ids)})
+    return {row[0]: stored(row[:-1]) for row in rows}, {row[0]: row[-1][0] for row in rows if row[-1] is not None}
 
 
 async def update(tx: Tx, rows: Sequence[NewResource]) -> Written:

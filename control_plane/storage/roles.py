@@ -1,10 +1,13 @@
-"""The two database roles that the control plane runs as: subject to row-level security, owners of nothing."""
+"""The three database roles that the control plane runs as: subject to row-level security, owners of nothing."""
 
 from psycopg import Connection as DriverConnection
 from psycopg import sql
 from sqlalchemy import Connection, text
 
-APP_ROLE, BATCH_ROLE = "muster_app", "muster_batch"
+# The application acts for one tenant at a time, batches for several; the keeper alone seals the audit trail, lets it
+# expire, and takes a deleted tenant's rows away.
+APP_ROLE, BATCH_ROLE, KEEPER_ROLE = "muster_app", "muster_batch", "muster_keeper"
+ROLES = (APP_ROLE, BATCH_ROLE, KEEPER_ROLE)
 
 
 class RoleTooPowerfulError(Exception):
@@ -18,7 +21,7 @@ def ensure_roles(connection: Connection, password: str | None) -> None:
     """
     driver = connection.connection.driver_connection
     assert isinstance(driver, DriverConnection)
-    for role in (APP_ROLE, BATCH_ROLE):
+    for role in ROLES:
         found = connection.execute(
             text("SELECT rolsuper OR rolbypassrls OR rolcreaterole FROM pg_roles WHERE rolname = :role"), {"role": role}
         ).scalar_one_or_none()

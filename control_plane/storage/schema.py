@@ -1,6 +1,6 @@
 """The tables that SQLAlchemy Core statements use. The migrations are what creates them; a test compares the two."""
 
-from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
 
 metadata = MetaData()
@@ -14,6 +14,13 @@ tenants = Table(
     Column("created_at", At, nullable=False),
     Column("identity_provider", SmallInteger, nullable=False),
     Column("compatibility", JSONB, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("suspended_at", At),
+    Column("suspend_reason", Text, nullable=False),
+    Column("deleted_at", At),
+    Column("purge_at", At),
+    Column("limits", JSONB, nullable=False),
+    Column("audit_retention_days", Integer, nullable=False),
 )
 
 schemas = Table(
@@ -78,6 +85,12 @@ tokens = Table(
     Column("ttl_s", BigInteger),
     Column("expires_at", At),
     Column("revoked_at", At),
+    Column("allowed_networks", ARRAY(Text), nullable=False),
+    Column("last_used_at", At),
+    Column("last_used_address", Text, nullable=False),
+    Column("last_used_agent", Text, nullable=False),
+    Column("replaces", UUID),
+    Column("created_by", Text, nullable=False),
 )
 
 targets = Table(
@@ -111,4 +124,45 @@ audit_events = Table(
     Column("reason", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("details", JSONB, nullable=False),
+    Column("actor_agent", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("subject_id", UUID),
+    Column("personal", LargeBinary),
+    Column("commitment", LargeBinary),
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("tenant_id", UUID, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text(collation="C"), nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("role", SmallInteger, nullable=False),
+    Column("oidc_issuer", Text),
+    Column("oidc_subject", Text),
+    Column("created_at", At, nullable=False),
+    Column("disabled_at", At),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("tenant_id", UUID, primary_key=True),
+    Column("key_id", Text(collation="C"), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("operator_id", UUID),
+    Column("service", Text),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("tenant_ids", ARRAY(UUID), nullable=False),
+    Column("allowed_networks", ARRAY(Text), nullable=False),
+    Column("created_at", At, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", At),
+    Column("revoked_at", At),
+    Column("last_used_at", At),
+    Column("last_used_address", Text, nullable=False),
 )

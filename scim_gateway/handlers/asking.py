@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from control_plane.scim.errors import ResourceNotFound
+from control_plane.scim.limits import MAX_BULK_BYTES
 from protos.directory.v1 import directory_pb2 as wire
 from scim_gateway.base_url import BaseUrl
 from scim_gateway.calls import DirectoryCalls
 from scim_gateway.rendering import Rendered
-from scim_gateway.requests import Actor, Selection, body_text
+from scim_gateway.requests import CALLER, Actor, Selection, body_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,17 @@ class Rules:
     timeout_s: float
 
     async def body(self, request: web.Request, max_bytes: int | None = None) -> str:
-        """Return the request's body as text, unparsed; see :func:`body_text` for what is refused."""
-        return await body_text(request, self.max_bytes if max_bytes is None else max_bytes, self.timeout_s)
+        """Return the request's body as text, unparsed; see :func:`body_text` for what is refused.
+
+        The least of the gateway's limit, the tenant's and ``max_bytes`` counts.
+        """
+        limit = min(self.max_bytes, request[CALLER].limits.max_body_bytes)
+        return await body_text(request, limit if max_bytes is None else min(limit, max_bytes), self.timeout_s)
+
+    async def bulk_body(self, request: web.Request) -> str:
+        """Return the body of a bulk request, which has limits of its own."""
+        limit = min(MAX_BULK_BYTES, request[CALLER].limits.max_bulk_bytes)
+        return await body_text(request, limit, self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from aiohttp import web
 
 from control_plane.scim.errors import error_body, from_wire
 from control_plane.scim.etag import version_tag
-from control_plane.scim.limits import MAX_BULK_BYTES
 from protos.directory.v1 import directory_pb2 as wire
 from scim_gateway.calls import DirectoryCalls
 from scim_gateway.handlers.asking import Rules
@@ -28,7 +27,7 @@ class BulkHandlers:
     async def bulk(self, request: web.Request) -> web.StreamResponse:
         """POST /Bulk: 200 with one result for each operation that was tried; 413 beyond what is advertised."""
         actor, base = actor_of(request), self._rules.base_url.of(request)
-        body = await self._rules.body(request, MAX_BULK_BYTES)
+        body = await self._rules.bulk_body(request)
         message = wire.BulkWriteRequest(tenant_id=actor.tenant_id, document=body)
         return scim_response(bulk_response(await self._directory.bulk(actor, message), base))
 

@@ -34,7 +34,7 @@ class ListHandlers:
 
     async def search(self, request: web.Request) -> web.StreamResponse:
         """POST /Users/.search, /Groups/.search or /.search (RFC 7644 section 3.4.3)."""
-        body = await self._rules.body(request, min(MAX_SEARCH_BYTES, self._rules.max_bytes))
+        body = await self._rules.body(request, MAX_SEARCH_BYTES)
         return await self._answer(request, parse_search(parse_object(body)))
 
     async def _answer(self, request: web.Request, asked: SearchRequest) -> web.StreamResponse:

@@ -2,18 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from control_plane.runtime.context import REQUEST_ID_HEADER, accept_request_id
+from control_plane.runtime.context import REQUEST_ID_HEADER, accept_request_id, begin_trace
 from control_plane.runtime.logs import get_logger
+from scim_gateway.buckets import Buckets, Pace
+from scim_gateway.edge import dress
 from scim_gateway.metrics import GatewayMetrics
 from scim_gateway.requests import CALLER
 
 log = get_logger(__name__)
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+# Requests without a good token that get a log line: an attack must not fill the disk, nor spend the time.
+UNKNOWN_PACE = Pace(per_s=50, burst=100)
+_UNKNOWN = "unknown"
+# How often it is told at most how many got none.
+LEFT_OUT_PERIOD_S = 10.0
 # nginx's number for "the client went away before the answer"; never sent.
 CLIENT_GONE = 499
 
@@ -21,10 +29,12 @@ CLIENT_GONE = 499
 class Observer:
     """Sees every request that the HTTP parser accepted."""
 
-    def __init__(self, metrics: GatewayMetrics) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: GatewayMetrics, headers: Mapping[str, str]) -> None:
+        """``headers`` are those of every answer (edge.py)."""
+        self.metrics, self._headers = metrics, headers
         self.inflight = 0
         self.is_stopping = False
+        self._unknown_lines, self._left_out, self._told_at = Buckets(1), 0, float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -34,6 +44,8 @@ class Observer:
         given = request.headers.get(REQUEST_ID_HEADER)
         # gRPC metadata carries ASCII only.
         request[REQUEST_ID] = accept_request_id(given if given and given.isascii() else None)
+        # What the public says in "traceparent" decides neither how our traces look nor which are kept.
+        trace = begin_trace()
         started_at = time.perf_counter()
         code = CLIENT_GONE
         self._count(+1)
@@ -51,15 +63,22 @@ class Observer:
             route = route_of(request)
             self.metrics.answered(route, request.method, code, duration_s)
             caller = request.get(CALLER)
-            log.info(
-                "request",
-                route=route,
-                method=request.method,
-                code=code,
-                duration_ms=round(duration_s * 1000, 2),
-                tenant=caller.tenant_id if caller else "unknown",
-                key_id=caller.key_id if caller else "",
-            )
+            if caller is not None or self._may_tell_unknown():
+                log.info(
+                    "request",
+                    route=route,
+                    method=request.method,
+                    code=code,
+                    duration_ms=round(duration_s * 1000, 2),
+                    trace_id=trace,
+                    tenant=caller.tenant_id if caller else _UNKNOWN,
+                    key_id=caller.key_id if caller else "",
+                )
+
+    async def set_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Set the headers that every answer has, and take off the version banner."""
+        response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+        dress(response, self._headers)
 
     async def wait_until_idle(self, limit_s: float) -> bool:
         """Wait until no request is at work, at most ``limit_s``; return whether it came to that."""
@@ -70,6 +89,18 @@ class Observer:
             return False
         return True
 
+    def _may_tell_unknown(self) -> bool:
+        """Whether a request of nobody gets its line; how many got none is told later."""
+        now = time.monotonic()
+        if self._unknown_lines.wait_s(_UNKNOWN, UNKNOWN_PACE, now):
+            self._left_out += 1
+            return False
+        self._unknown_lines.take(_UNKNOWN, UNKNOWN_PACE, now)
+        if self._left_out and now - self._told_at >= LEFT_OUT_PERIOD_S:
+            log.warning("requests without a good token left out", count=self._left_out)
+            self._left_out, self._told_at = 0, now
+        return True
+
     def _count(self, change: int) -> None:
         self.inflight += change
         self.metrics.inflight.inc(change)
@@ -77,14 +108,6 @@ class Observer:
             self._idle.clear()
         else:
             self._idle.set()
-
-
-async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the headers that every answer has, and take off the version banner."""
-    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
-    response.headers[hdrs.CACHE_CONTROL] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.popall(hdrs.SERVER, None)
 
 
 def route_of(request: web.Request) -> str:

@@ -18,11 +18,11 @@ from types import FrameType
 
 from rich.console import Console
 
-from tests.bench import http_scenarios, leases, machine, memory, protocol
+from tests.bench import http_scenarios, leases, machine, memory, protocol, security
 from tests.bench.dev_stack import dev_stack
 from tests.bench.echo_server import echo_server
 from tests.bench.errors import BenchError
-from tests.bench.report import MemoryUse, Report, StreamedGet, Throughput, as_json, show
+from tests.bench.report import Figure, MemoryUse, Report, StreamedGet, Throughput, as_json, show
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.seed import seed_protocol, seed_users
 
@@ -57,6 +57,8 @@ def _run(scale: Scale, *, quick: bool) -> Report:
     compared, streamed = _protocol(scale)
     lines += compared
     lines.append(_leases(scale))
+    line, figures = _security(scale)
+    lines.append(line)
     return Report(
         started_at=started_at.isoformat(timespec="seconds"),
         seconds=time.monotonic() - began,
@@ -65,6 +67,7 @@ def _run(scale: Scale, *, quick: bool) -> Report:
         throughput=tuple(lines),
         memory=memory_use,
         streamed=streamed,
+        figures=tuple(figures),
     )
 
 
@@ -98,6 +101,15 @@ def _leases(scale: Scale) -> Throughput:
         seed_users(stack, stack.second_tenant, scale.leases)
         _say("leases")
         return leases.run(stack, scale)
+
+
+def _security(scale: Scale) -> tuple[Throughput, list[Figure]]:
+    with _folder() as folder, dev_stack(folder, with_worker=True) as stack:
+        seed_users(stack, stack.tenant, scale.users)
+        _say("the walls")
+        line, figures = security.run(stack, folder, scale)
+    _say(f"a trail of {scale.audit_events:,} events")
+    return line, figures + security.verification(scale)
 
 
 @contextmanager

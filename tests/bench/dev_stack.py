@@ -37,6 +37,7 @@ class Stack:
     second_scim_token: str = field(repr=False)
     grpc_target: str
     admin_token: str = field(repr=False)
+    gateway_token: str = field(repr=False)
     worker_token: str = field(repr=False)
     superuser_url: str
     metrics_url: str
@@ -109,6 +110,7 @@ def _read(data: Path, ready: Path) -> Stack:
         second_scim_token=told["second_scim_token"],
         grpc_target=told["grpc_target"],
         admin_token=told["admin_token"],
+        gateway_token=state.load(data).secrets.gateway_token,
         worker_token=state.load(data).secrets.worker_token,
         superuser_url=told["postgres_url"],
         metrics_url=processes["control-plane-1"]["metrics_url"],

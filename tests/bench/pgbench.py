@@ -54,19 +54,19 @@ USER_VALUES = {
     " '8aa1a0c0-c4c3-4bc0-b4a5-000000000000']",
 }
 AUDIT_VALUES = {
-    "ids": "ARRAY[uuidv7()]",
-    "tenants": "ARRAY[:tenant]",
-    "ats": "ARRAY[now()]",
-    "actor_types": "ARRAY[1]",
-    "actor_ids": "ARRAY['Y1Bz2xBPPZZZ']",
-    "actor_addresses": "ARRAY['127.0.0.1']",
-    "actions": "ARRAY['user.create']",
-    "resource_types": "ARRAY['user']",
-    "resource_ids": "ARRAY[uuidv7()::text]",
-    "outcomes": "ARRAY[1]",
-    "reasons": "ARRAY['']",
-    "request_ids": "ARRAY['0b0c6a5e9b3f4a4c8f1e2d3c4b5a6978']",
-    "details": "ARRAY[:details]",
+    "events": """jsonb_build_array(jsonb_build_object(
+        'id', uuidv7(), 'tenant_id', :tenant::text, 'at', now(), 'actor_type', 1, 'actor_id', 'Y1Bz2xBPPZZZ',
+        'actor_address', '127.0.0.1', 'actor_agent', '', 'action', 'user.create', 'resource_type', 'user',
+        'resource_id', uuidv7()::text, 'outcome', 1, 'reason', '', 'request_id', '0b0c6a5e9b3f4a4c8f1e2d3c4b5a6978',
+        'trace_id', '4bf92f3577b34da6a3ce929d0e0e4736', 'details', :details::jsonb,
+        'subject_id', uuidv7(), 'personal', repeat('A', 2000), 'commitment', repeat('A', 44)))""",
+    "tenant": ":tenant",
+    "at": "now()",
+    "key_subjects": "ARRAY[uuidv7()]",
+    "keys": "ARRAY[decode(repeat('00', 77), 'hex')]",
+    "key_version": "1",
+    # The first POST has made it.
+    "key_wrapped": "(SELECT wrapped FROM tenant_keys WHERE tenant_id = :tenant::uuid)",
 }
 READ_VALUES = {
     "tenant": ":tenant",
@@ -90,7 +90,7 @@ def create_transaction(tenant: TenantId) -> Transaction:
         "\\set key random(1, 9000000000000000000)\n\\set slot random(0, 15)",
         _filled(engine.BEGIN_TENANT, BEGIN_VALUES),
         _filled(resource_sql.INSERT, USER_VALUES),
-        _filled(audit.APPEND, AUDIT_VALUES),
+        _filled(audit.APPEND_WITH_KEYS, AUDIT_VALUES),
     )
     names = sorted({*orjson.loads(document), ENTERPRISE})
     details = orjson.dumps({"attributes": names}).decode()

@@ -75,6 +75,22 @@ class StreamedGet:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of what the walls cost, with the most that it should be, if there is a goal."""
+
+    name: str
+    value: float
+    limit: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is reached; "" without one."""
+        if self.limit is None:
+            return ""
+        return "pass" if self.value <= self.limit else "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything about one run."""
 
@@ -85,6 +101,7 @@ class Report:
     throughput: tuple[Throughput, ...]
     memory: MemoryUse | None
     streamed: StreamedGet | None = None
+    figures: tuple[Figure, ...] = ()
 
 
 def as_json(report: Report) -> bytes:
@@ -98,6 +115,7 @@ def as_json(report: Report) -> bytes:
             "throughput": [_throughput(line) for line in report.throughput],
             "memory": None if report.memory is None else _memory(report.memory),
             "streamed_get": None if report.streamed is None else asdict(report.streamed),
+            "figures": [{**asdict(one), "verdict": one.verdict} for one in report.figures],
         },
         option=orjson.OPT_INDENT_2,
     )
@@ -111,6 +129,8 @@ def show(report: Report, console: Console) -> None:
         console.print(_memory_table(report.memory))
     if report.streamed is not None:
         console.print(_streamed(report.streamed), highlight=False)
+    if report.figures:
+        console.print(_figures_table(report.figures))
     console.print(", ".join(f"{name} {value}" for name, value in report.machine.items()), highlight=False)
     note = " (quick: too short for figures to quote)" if report.quick else ""
     console.print(f"{report.started_at}, {report.seconds:.0f} s{note}", highlight=False)
@@ -182,6 +202,15 @@ def _memory_table(memory: MemoryUse) -> Table:
     for when, used in looks:
         total = sum(used.values())
         table.add_row(when, *(f"{value / MB:.1f}" for value in (*used.values(), total)))
+    return table
+
+
+def _figures_table(figures: Sequence[Figure]) -> Table:
+    table = _table("The walls")
+    for heading in ("what", "measured", "at most", ""):
+        table.add_column(heading, justify="right" if heading in ("measured", "at most") else "left", no_wrap=True)
+    for one in figures:
+        table.add_row(one.name, f"{one.value:,.2f}", "" if one.limit is None else f"{one.limit:g}", one.verdict)
     return table
 
 

@@ -20,6 +20,10 @@ class Scale:
     large_tenant: int
     large_group: int  # members of the larger of two groups; fewer than the large tenant has users
     bulk: int  # users in one bulk request
+    paired_rounds: int  # of POSTs to two gateways in turn: a difference of 2 % needs many
+    attack_s: int  # of bogus tokens, in each round
+    revocations: int
+    audit_events: int
 
 
 FULL = Scale(
@@ -36,6 +40,10 @@ FULL = Scale(
     large_tenant=100_100,
     large_group=100_000,
     bulk=1_000,
+    paired_rounds=12,
+    attack_s=8,
+    revocations=10,
+    audit_events=1_000_000,
 )
 QUICK = Scale(
     rounds=1,
@@ -51,4 +59,8 @@ QUICK = Scale(
     large_tenant=2_100,
     large_group=2_000,
     bulk=100,
+    paired_rounds=2,
+    attack_s=2,
+    revocations=2,
+    audit_events=20_000,
 )

@@ -10,11 +10,13 @@ import pytest
 from rich.console import Console
 
 from control_plane.domain.ids import TenantId
+from control_plane.scim.bearer import key_id_of, looks_valid
 from tests.bench import pgbench
+from tests.bench.bogus import tokens
 from tests.bench.echo_server import echo_server
 from tests.bench.errors import BenchError
 from tests.bench.http_load import Load, answer_end, measure
-from tests.bench.report import MB, Baseline, MemoryUse, Report, Throughput, as_json, show
+from tests.bench.report import MB, Baseline, Figure, MemoryUse, Report, Throughput, as_json, show
 from tests.bench.users import create_template, filter_request, get_request, user_body
 
 TENANT = TenantId(UUID("0192f0c1-2345-7abc-8def-0123456789ab"))
@@ -120,3 +122,16 @@ def test_the_report_shows_the_median_of_the_ratios_and_the_growth() -> None:
     assert told["memory"]["idle_passes"] is True
     for text in ("POST /Users c=16", "0.100", "pgbench, same write", "pass", "+1.00 per 10,000", "cpus 2"):
         assert text in page.getvalue()
+
+
+def test_bogus_tokens_are_of_three_kinds() -> None:
+    key_id = "k3y1dk3y1d12"
+    garbage, unknown, wrong = tokens(key_id, 3)
+
+    assert [looks_valid(one) for one in (garbage, unknown, wrong)] == [False, True, True]
+    assert [key_id_of(one) == key_id for one in (unknown, wrong)] == [False, True]
+
+
+def test_a_figure_without_a_limit_has_no_verdict() -> None:
+    verdicts = [Figure("x", value, limit).verdict for value, limit in ((3.0, None), (2.0, 2.0), (2.1, 2.0))]
+    assert verdicts == ["", "pass", "FAIL"]

@@ -1,16 +1,13 @@
 """One running service for all conformance tests, and a fresh tenant for each."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from control_plane.devstack.valkey import EmbeddedValkey
 from tests.conformance.admin import Admin
 from tests.conformance.client import Idp
 from tests.conformance.service import ADMIN, Service
-from tests.fixtures.postgres import Database, PostgresServer
-from tests.fixtures.valkey import QueueServer, free_port
+from tests.conformance.site import Ground
 
 DATABASE = "muster_conformance"
 
@@ -18,22 +15,10 @@ NewIdp = Callable[..., Idp]
 
 
 @pytest.fixture(scope="session")
-def service(
-    postgres_server: PostgresServer, template_database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """A started control plane and gateway, on a database and a Valkey of their own."""
-    folder = tmp_path_factory.mktemp("conformance")
-    queue = QueueServer(EmbeddedValkey(folder / "valkey", free_port()))
-    queue.start()
-    database = postgres_server.create(DATABASE, template_database.name)
-    one = Service(Path(folder), database.app_url, queue.url)
-    try:
-        one.start()
+def service(ground: Ground) -> Iterator[Service]:
+    """A started control plane and gateway."""
+    with ground.site(DATABASE) as one:
         yield one
-    finally:
-        one.stop()
-        queue.stop()
-        postgres_server.drop(DATABASE)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from tests.e2e.stack import ENTERPRISE, GROUP, Json, Scim, Stack, a_user, eventu
 
 KEYS = {
     "scim_base_url", "tenant", "scim_token", "second_tenant", "second_scim_token", "grpc_target", "grpc_plaintext",
-    "admin_token", "console_url", "console_user", "console_password", "portal_url", "postgres_url", "redis_url",
-    "target", "processes",
+    "grpc_tls", "admin_token", "console_url", "console_user", "console_password", "portal_url", "postgres_url",
+    "redis_url", "target", "processes",
 }  # fmt: skip
 ROLES = {"control-plane", "gateway", "worker", "postgres", "redis", "target"}
 

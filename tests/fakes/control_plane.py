@@ -4,26 +4,39 @@ Errors carry the same google.rpc details as the real one's. Faults are switched 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 from uuid import uuid4
 
 import grpc
 
+from control_plane.scim.bearer import SECRET_LENGTH, checksum
+from control_plane.scim.networks import Networks
 from protos.directory.v1 import directory_pb2 as directory
 from protos.directory.v1.directory_pb2_grpc import (
     add_DirectoryServiceServicer_to_server,
     add_SchemaServiceServicer_to_server,
 )
 from protos.tenancy.v1 import tenancy_pb2 as tenancy
-from protos.tenancy.v1.tenancy_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
+from protos.tenancy.v1.tenancy_pb2_grpc import (
+    TenantServiceServicer,
+    TokenServiceServicer,
+    add_TenantServiceServicer_to_server,
+    add_TokenServiceServicer_to_server,
+)
 from tests.fakes.control_plane_directory import Directory, Schemas, new_resource
 from tests.fakes.control_plane_state import GATEWAY_TOKEN, OTHER_TENANT, TENANT, Context, Fault, Seen, State, abort
 
-__all__ = ["GATEWAY_TOKEN", "OTHER_TENANT", "TENANT", "FakeControlPlane", "Fault"]
+__all__ = ["GATEWAY_TOKEN", "OTHER_TENANT", "TENANT", "FakeControlPlane", "Fault", "token_text"]
 
 HEARTBEAT_S = 0.1
+
+
+def token_text(name: str) -> str:
+    """Return a well-formed token whose key id is ``name``, padded with zeros."""
+    body = f"muster_test_{name:0>12}_{'A' * SECRET_LENGTH}"
+    return body + checksum(body)
 
 
 class FakeControlPlane:
@@ -41,6 +54,7 @@ class FakeControlPlane:
         add_DirectoryServiceServicer_to_server(Directory(self.state), self._server)
         add_SchemaServiceServicer_to_server(Schemas(self.state), self._server)
         add_TokenServiceServicer_to_server(_Tokens(self.state), self._server)
+        add_TenantServiceServicer_to_server(_Tenants(self.state), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
@@ -56,11 +70,18 @@ class FakeControlPlane:
         tenant: str = TENANT,
         scopes: tuple[tenancy.Scope.ValueType, ...] = (tenancy.SCOPE_SCIM_READ, tenancy.SCOPE_SCIM_WRITE),
         expires_at: datetime | None = None,
+        networks: Sequence[str] = (),
     ) -> str:
         """Make a token that works; ``name`` becomes its key id."""
-        text = f"muster_test_{name:0>12}_{'A' * 49}"
+        text = token_text(name)
         answer = tenancy.VerifyTokenResponse(
-            tenant_id=tenant, token_id=str(uuid4()), key_id=f"{name:0>12}", scopes=scopes
+            tenant_id=tenant,
+            token_id=str(uuid4()),
+            key_id=f"{name:0>12}",
+            scopes=scopes,
+            allowed_networks=networks,
+            tenant_state=tenancy.TENANT_STATE_ACTIVE,
+            limits=self.state.limits,
         )
         if expires_at is not None:
             answer.expire_time.FromDatetime(expires_at)
@@ -73,6 +94,17 @@ class FakeControlPlane:
         self.state.refusals[text] = ("revoked", answer.tenant_id)
         for watcher in self.state.watchers:
             watcher.put_nowait(tenancy.WatchTokensResponse(token_id=answer.token_id))
+
+    def change_tenant(
+        self, tenant: str, state: tenancy.TenantState.ValueType = tenancy.TENANT_STATE_ACTIVE, **limits: int
+    ) -> None:
+        """Give a tenant's tokens another state and other limits, and tell every watcher."""
+        for answer in self.state.tokens.values():
+            if answer.tenant_id == tenant:
+                answer.tenant_state = state
+                answer.limits.MergeFrom(tenancy.TenantLimits(**limits))
+        for watcher in self.state.watchers:
+            watcher.put_nowait(tenancy.WatchTokensResponse(tenant_id=tenant))
 
     def sever_watch(self, *, refuse_new: bool) -> None:
         """Cut the watch streams; others are refused if asked for."""
@@ -101,9 +133,11 @@ class _Tokens(TokenServiceServicer):
 
     async def VerifyToken(self, request: Any, context: Context) -> tenancy.VerifyTokenResponse:
         await self._state.enter("VerifyToken", request, context)
-        if (answer := self._state.tokens.get(request.presented)) is not None:
-            return answer
         cause, tenant = self._state.refusals.get(request.presented, ("unknown", "unknown"))
+        if (answer := self._state.tokens.get(request.presented)) is not None:
+            if Networks.parse(answer.allowed_networks).covers(request.address):
+                return answer
+            cause, tenant = "network", answer.tenant_id
         return await abort(
             context,
             grpc.StatusCode.UNAUTHENTICATED,
@@ -111,6 +145,12 @@ class _Tokens(TokenServiceServicer):
             "TOKEN_REFUSED",
             {"cause": cause, "tenant": tenant},
         )
+
+    async def ReportTokenUse(self, request: Any, context: Context) -> tenancy.ReportTokenUseResponse:
+        if self._state.faults.reports is not None:
+            await abort(context, self._state.faults.reports.code, "secret internals", "")
+        self._state.reports.append(request)
+        return tenancy.ReportTokenUseResponse()
 
     async def WatchTokens(self, request: Any, context: Context) -> AsyncIterator[tenancy.WatchTokensResponse]:
         if ("authorization", f"Bearer {GATEWAY_TOKEN}") not in context.invocation_metadata():
@@ -138,3 +178,28 @@ class _Tokens(TokenServiceServicer):
         await abort(context, grpc.StatusCode.UNIMPLEMENTED, "the gateway does not call this", "UNIMPLEMENTED")
 
     CreateToken = ListTokens = RotateToken = RevokeToken = _unused
+
+
+class _Tenants(TenantServiceServicer):
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def TakePermits(self, request: Any, context: Context) -> tenancy.TakePermitsResponse:
+        """Give what is left; like reports, neither held by the gate nor failed by the other calls' fault."""
+        if self._state.faults.permits is not None:
+            await abort(context, self._state.faults.permits.code, "secret internals", "")
+        self._state.permits_asked.append((request.tenant_id, request.want))
+        left = self._state.permits.get(request.tenant_id, request.want)
+        granted = min(left, request.want)
+        if request.tenant_id in self._state.permits:
+            self._state.permits[request.tenant_id] = left - granted
+        answer = tenancy.TakePermitsResponse(granted=granted)
+        answer.valid_for.FromMilliseconds(1_000)
+        answer.retry_after.FromMilliseconds(0 if granted else 1_500)
+        return answer
+
+    async def _unused(self, request: Any, context: Context) -> NoReturn:
+        await abort(context, grpc.StatusCode.UNIMPLEMENTED, "the gateway does not call this", "UNIMPLEMENTED")
+
+    CreateTenant = GetTenant = ListTenants = UpdateTenant = _unused
+    SuspendTenant = ResumeTenant = DeleteTenant = RestoreTenant = _unused

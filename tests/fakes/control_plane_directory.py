@@ -14,6 +14,7 @@ import orjson
 from control_plane.scim import discovery, etag
 from control_plane.scim import errors as scim
 from control_plane.scim.projection import Projection, compile_projection
+from control_plane.scim.rules import ScimRules
 from protos.directory.v1 import directory_pb2 as directory
 from protos.directory.v1.directory_pb2_grpc import DirectoryServiceServicer, SchemaServiceServicer
 from tests.fakes.control_plane_state import CREATED, Context, State, abort, scim_abort
@@ -184,9 +185,9 @@ class Schemas(SchemaServiceServicer):
 
     async def GetDiscovery(self, request: Any, context: Context) -> directory.GetDiscoveryResponse:
         await self._state.enter("GetDiscovery", request, context)
-        registry = self._state.registry(request.tenant_id)
+        rules = ScimRules(self._state.registry(request.tenant_id))
         try:
-            body = discovery.body(DISCOVERY[request.kind], request.id, request.reference_base, registry)
+            body = discovery.body(DISCOVERY[request.kind], request.id, request.reference_base, rules)
         except scim.ScimError as err:
             await scim_abort(context, err)
         return directory.GetDiscoveryResponse(document=orjson.dumps(body).decode())

@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from control_plane.scim import errors as scim
+from control_plane.scim.limits import MAX_BULK_BYTES, MAX_BULK_OPERATIONS
 from control_plane.scim.registry import SchemaRegistry, default_registry
 from protos.directory.v1 import directory_pb2 as directory
 from protos.tenancy.v1 import tenancy_pb2 as tenancy
@@ -19,6 +20,14 @@ GATEWAY_TOKEN = "fake-gateway-token"
 TENANT = "018f0000-0000-7000-8000-000000000001"
 OTHER_TENANT = "018f0000-0000-7000-8000-000000000002"
 CREATED = datetime(2026, 3, 1, 9, 30, 0, 123_456, tzinfo=UTC)
+
+LIMITS = {
+    "requests_per_second": 1_000,
+    "burst": 2_000,
+    "max_body_bytes": 1024 * 1024,
+    "max_bulk_operations": MAX_BULK_OPERATIONS,
+    "max_bulk_bytes": MAX_BULK_BYTES,
+}
 
 Context = Any  # grpc.aio.ServicerContext, whose stubs do not know abort_with_status
 
@@ -36,9 +45,11 @@ class Fault:
 class Faults:
     """Switches of the fake."""
 
-    call: Fault | None = None  # every unary call and list fails with it
+    call: Fault | None = None  # every unary call and list fails with it, but for permits and reports
     members_after: int | None = None  # StreamMembers breaks after so many pieces
     members_gone: bool = False  # StreamMembers says that the group does not exist
+    permits: Fault | None = None
+    reports: Fault | None = None
     watch_refused: bool = False
     watch_silent: bool = False  # streams stay open and say nothing
 
@@ -66,6 +77,10 @@ class State:
     faults: Faults = field(default_factory=Faults)
     seen: list[Seen] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: calls wait before they answer
+    limits: tenancy.TenantLimits = field(default_factory=lambda: tenancy.TenantLimits(**LIMITS))  # of tokens to come
+    permits: dict[str, int] = field(default_factory=dict)  # tenant -> how many are left; absent: any number
+    permits_asked: list[tuple[str, int]] = field(default_factory=list)  # tenant, how many
+    reports: list[tenancy.ReportTokenUseRequest] = field(default_factory=list)
     watchers: set[asyncio.Queue[tenancy.WatchTokensResponse | None]] = field(default_factory=set)
 
     def registry(self, tenant: str) -> SchemaRegistry:

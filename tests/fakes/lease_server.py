@@ -43,6 +43,7 @@ def lease_of(
         type=kind,
         remote_id=remote_id,
         target_id=str(TARGET),
+        grant=b"grant of %d" % fence,
     )
     if document is not None:
         desired = directory_pb2.Resource(
@@ -68,6 +69,7 @@ class FakeLeaseServer(LeaseServiceServicer):
         self.metadata: list[dict[str, str]] = []
         self.members: dict[int, list[str]] = {}  # by fence
         self.refused_members: set[int] = set()
+        self.asked_members: list[lease_pb2.StreamLeaseMembersRequest] = []
         self.goodbyes = 0  # streams that the worker ended in order
         self._contexts: list[Context] = []
         self._cuts: dict[Context, asyncio.Event] = {}
@@ -119,6 +121,7 @@ class FakeLeaseServer(LeaseServiceServicer):
     async def StreamLeaseMembers(
         self, request: lease_pb2.StreamLeaseMembersRequest, context: Context
     ) -> AsyncIterator[lease_pb2.StreamLeaseMembersResponse]:
+        self.asked_members.append(request)
         if request.lease.fence in self.refused_members:
             await context.abort(grpc.StatusCode.ABORTED, "the lease is lost")
         for member in self.members.get(request.lease.fence, []):

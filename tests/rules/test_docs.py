@@ -10,7 +10,9 @@ from google.protobuf import json_format, symbol_database
 
 from control_plane.scim import limits
 from control_plane.scim.compatibility import GENERIC, PRESETS, SWITCHES, Compatibility
+from protos.audit.v1 import audit_pb2
 from protos.directory.v1 import directory_pb2
+from protos.identity.v1 import identity_pb2
 from protos.tenancy.v1 import tenancy_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +33,7 @@ _INLINE_UPDATE = re.compile(r'`(?P<body>\{"tenant": [^`]+\})` to')
 _PRESET_ROW = re.compile(r"^\| `(?P<name>\w+)` \| (?P<differs>[^|]+) \|$", re.MULTILINE)
 WIRE = {
     service.full_name: service
-    for module in (directory_pb2, tenancy_pb2)
+    for module in (audit_pb2, directory_pb2, identity_pb2, tenancy_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 }
 

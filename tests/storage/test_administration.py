@@ -58,7 +58,9 @@ async def test_tokens(storage: Storage, world: World) -> None:
         await tokens.set_expires(tx, made[1].id, later(2))
         assert await tokens.get(tx, made[1].id) == replace(made[1], expires_at=later(2))
     async with storage.begin_batch((), token_key="key-0") as tx:
-        assert await tokens.find_by_key_id(tx, "key-0") == replace(made[0], revoked_at=later(1))
+        found = (await tokens.find_by_key_ids(tx, ["key-0"])).get("key-0")
+        assert found is not None
+        assert found[0] == replace(made[0], revoked_at=later(1))
 
 
 async def test_targets(storage: Storage, world: World) -> None:

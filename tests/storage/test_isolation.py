@@ -90,7 +90,10 @@ READS: dict[str, tuple[Read, Any]] = {
     "tenants.get": (lambda tx, v: tenants.get(tx, v.world.tenant), None),
     "tokens.get": (lambda tx, v: tokens.get(tx, v.token.id), None),
     "tokens.list_before": (lambda tx, v: tokens.list_before(tx, None, 9), []),
-    "tokens.find_by_key_id": (lambda tx, v: tokens.find_by_key_id(tx, v.token.key_id), None),
+    "tokens.list_working": (lambda tx, v: tokens.list_working(tx, NOW), []),
+    "tokens.list_successors": (lambda tx, v: tokens.list_successors(tx, v.token.id), []),
+    "tokens.find_owners": (lambda tx, v: tokens.find_owners(tx, [v.token.key_id]), {}),
+    "tokens.find_by_key_ids": (lambda tx, v: tokens.find_by_key_ids(tx, [v.token.key_id]), {}),
     "targets.get": (lambda tx, v: targets.get(tx, v.target.id), None),
     "targets.load": (lambda tx, v: targets.load(tx, [v.target.id]), {}),
     "audit.list_events": (lambda tx, v: audit.list_events(tx, AuditQuery(), None, 9), []),
@@ -127,6 +130,7 @@ WRITES: dict[str, Read] = {
     "memberships.clear": lambda tx, v: memberships.clear(tx, v.staff.id),
     "memberships.add": lambda tx, v: memberships.add(tx, v.staff.id, [v.ada.id]),
     "tokens.set_revoked": lambda tx, v: tokens.set_revoked(tx, v.token.id, NOW),
+    "tokens.replace_hash": lambda tx, v: tokens.replace_hash(tx, v.token.id, v.token.hash, "mine"),
     "tokens.set_expires": lambda tx, v: tokens.set_expires(tx, v.token.id, NOW),
 }
 
@@ -175,7 +179,7 @@ async def test_batches_reach_only_the_tenants_they_began_for(
         assert await provisioning.redirty(tx, [key], NOW) == ()
         assert await provisioning.dirty_page(tx, None, 9) == []
         assert await targets.load(tx, [victim.target.id]) == {}
-        assert await tokens.find_by_key_id(tx, victim.token.key_id) is None
+        assert await tokens.find_by_key_ids(tx, [victim.token.key_id]) == {}
     assert await everything(database) == before
 
 
@@ -183,6 +187,8 @@ async def test_a_key_id_opens_one_token_and_nothing_else(storage: Storage, victi
     async with storage.begin(victim.world.tenant) as tx:
         await tokens.insert(tx, token_of(victim.world))
     async with storage.begin_batch((), token_key=victim.token.key_id) as tx:
-        assert await tokens.find_by_key_id(tx, victim.token.key_id) == victim.token
+        found = (await tokens.find_by_key_ids(tx, [victim.token.key_id])).get(victim.token.key_id)
+        assert found is not None
+        assert (found[0], found[1].id) == (victim.token, victim.world.tenant)
         assert await tx.fetch("SELECT count(*) FROM tokens") == [(1,)]
         assert await tx.fetch("SELECT count(*) FROM resources") == [(0,)]

@@ -20,12 +20,12 @@ from control_plane.domain.resources import Document
 from control_plane.scim.keys import keyed_values
 from control_plane.scim.registry import default_registry
 from control_plane.storage.migrate import MIGRATIONS, migrate
-from control_plane.storage.roles import RoleTooPowerfulError
+from control_plane.storage.roles import ROLES, RoleTooPowerfulError
 from control_plane.storage.schema import metadata
 from tests.fixtures.postgres import OWNER, Database, PostgresServer
 
 NAME = "muster_test_migrate"
-HEAD = "0002"
+HEAD = "0003"
 
 
 @pytest.fixture
@@ -87,18 +87,23 @@ def columns_only(_object: object, _name: str | None, kind: str, _reflected: bool
 def test_a_password_is_stored_hashed(database: Database) -> None:
     migrate(database.owner_url, "correct horse")
     with psycopg.connect(database.superuser_url) as connection:
-        rows = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname ~ '^muster_(app|batch)$'").fetchall()
-    assert len(rows) == 2
+        rows = connection.execute(
+            "SELECT rolpassword FROM pg_authid WHERE rolname = any(%s)", (list(ROLES),)
+        ).fetchall()
+    assert len(rows) == len(ROLES) == 3
     assert all(str(row[0]).startswith("SCRAM-SHA-256$") for row in rows)
 
 
-def test_a_role_that_could_ignore_the_policies_is_refused(postgres_server: PostgresServer, database: Database) -> None:
-    postgres_server.execute("ALTER ROLE muster_app BYPASSRLS")
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_that_could_ignore_the_policies_is_refused(
+    postgres_server: PostgresServer, database: Database, role: str
+) -> None:
+    postgres_server.execute(f"ALTER ROLE {role} BYPASSRLS")
     try:
         with pytest.raises(RoleTooPowerfulError):
             migrate(database.owner_url, None)
     finally:
-        postgres_server.execute("ALTER ROLE muster_app NOBYPASSRLS")
+        postgres_server.execute(f"ALTER ROLE {role} NOBYPASSRLS")
 
 
 # A tenant with a target, and what 0001's control plane may have stored.
@@ -106,6 +111,10 @@ BEFORE = """
     INSERT INTO tenants (id, display_name, created_at)
         VALUES ('01890000-0000-7000-8000-000000000001', 'Acme', now()),
                ('01890000-0000-7000-8000-000000000002', 'Other', now())
+"""
+EVENT = """
+    INSERT INTO audit_events
+    SELECT gen_random_uuid(), id, now(), 2, 'admin', '', 'tenant.create', 'tenant', 'x', 1, '', '', '{}' FROM tenants
 """
 STORE = """
     INSERT INTO resources (id, tenant_id, type, version, user_name, user_name_key, display_name, display_name_key,
@@ -151,6 +160,7 @@ def upgraded(empty: Database) -> dict[UUID, Document]:
     stored: dict[UUID, Document] = {}
     with psycopg.connect(empty.superuser_url) as connection:
         connection.execute(BEFORE)
+        connection.execute(EVENT)
         for number, (document, _) in enumerate(DOCUMENTS):
             for tenant in (1, 2):
                 one = UUID(int=(tenant << 64) + number)
@@ -197,10 +207,11 @@ def test_an_upgrade_leaves_the_owner_locked_out(empty: Database) -> None:
         forced = connection.execute(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relrowsecurity AND relforcerowsecurity"
         ).fetchall()
-    assert {row[0] for row in forced} >= {"resources", "attribute_values", "schemas"}
+    assert {row[0] for row in forced} >= {"resources", "attribute_values", "schemas", "audit_events", "audit_pending"}
     with psycopg.connect(empty.owner_url) as connection:
         assert connection.execute("SELECT count(*) FROM resources").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM attribute_values").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM audit_pending").fetchone() == (0,)
 
 
 @pytest.mark.usefixtures("upgraded")
@@ -208,6 +219,25 @@ def test_an_upgrade_gives_tenants_the_generic_preset(empty: Database) -> None:
     with psycopg.connect(empty.superuser_url) as connection:
         rows = connection.execute("SELECT DISTINCT identity_provider, compatibility FROM tenants").fetchall()
     assert rows == [(1, {})]
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_an_upgrade_leaves_tenants_active_and_without_limits(empty: Database) -> None:
+    with psycopg.connect(empty.superuser_url) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT state, suspended_at, deleted_at, purge_at, limits, audit_retention_days FROM tenants"
+        ).fetchall()
+    assert rows == [(1, None, None, None, {}, 400)]
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_an_upgrade_has_the_old_trail_sealed(empty: Database) -> None:
+    with psycopg.connect(empty.superuser_url) as connection:
+        left = connection.execute(
+            "SELECT count(*) FILTER (WHERE p.event_id IS NULL), count(*) FROM audit_events e"
+            " LEFT JOIN audit_pending p ON p.event_id = e.id AND p.tenant_id = e.tenant_id"
+        ).fetchone()
+    assert left == (0, 2)
 
 
 def test_the_control_plane_of_0001_still_writes(empty: Database) -> None:

@@ -16,10 +16,13 @@ from control_plane.storage import (
     marks,
     memberships,
     provisioning,
+    purge,
+    quotas,
     resource_sql,
     resources,
     settlement,
     targets,
+    tenants,
     tokens,
     uniqueness,
 )
@@ -47,6 +50,11 @@ FILL = f"""
     INSERT INTO attribute_values
         SELECT tenant_id, id, 'emails.value', user_name_key || '@example.org' FROM resources WHERE type = 1;
     INSERT INTO counters SELECT id, 1, 0, {EACH} FROM tenants;
+    INSERT INTO audit_events
+        SELECT uuidv7(), id, now(), 2, 'admin', '', 'user.create', 'user', 'x', 1, '', '', '{{}}'
+        FROM tenants, generate_series(1, {EACH // 10});
+    INSERT INTO audit_chain
+        SELECT tenant_id, row_number() OVER (PARTITION BY tenant_id ORDER BY id), id, '' FROM audit_events;
 """
 # Every table here grows with the customers; these do not.
 SMALL = {"queue_state"}
@@ -125,6 +133,7 @@ MODES = ("force_custom_plan", "force_generic_plan")
 WANTED: dict[str, tuple[LiteralString, dict[str, Any], set[str]]] = {
     "get": (resource_sql.GET, {}, {"resources_pkey"}),
     "get locked": (resource_sql.GET_LOCKED, {}, {"resources_pkey"}),
+    "users locked": (resource_sql.GET_USERS_LOCKED, {}, {"resources_pkey", "audit_subjects_pkey"}),
     "userName": (resource_sql.FIND_USER_NAME, {"value": "user-7"}, {"resources_user_name"}),
     "externalId": (resource_sql.FIND_EXTERNAL_ID, {"value": "x7"}, {"resources_external_id", "resources_pkey"}),
     "displayName": (resource_sql.FIND_DISPLAY_NAME, {"value": "same"}, {"resources_display_name", "resources_pkey"}),
@@ -150,6 +159,8 @@ WANTED: dict[str, tuple[LiteralString, dict[str, Any], set[str]]] = {
     "members replaced": (memberships.REPLACE, {}, {"memberships_pkey", "memberships_of_member", "resources_pkey"}),
     "marks held": (marks.HOLD_JOINED, {}, {"provisioning_pkey"}),
     "status": (provisioning.STATUS, {}, {"provisioning_dirty", "counters_pkey"}),
+    "quota": (quotas.LOCK, {"wanted": 1, "most": 10, "limit": 5, "number": 1, "lock": 1}, {"counters_pkey"}),
+    "users": (quotas.USERS, {}, {"counters_pkey"}),
 }  # fmt: skip
 BATCH: dict[str, tuple[LiteralString, set[str]]] = {
     "lease": (provisioning.LEASE, {"provisioning_pkey"}),
@@ -157,7 +168,7 @@ BATCH: dict[str, tuple[LiteralString, set[str]]] = {
         provisioning.READ_WORK,
         {
             "provisioning_pkey", "provisioning_remote_id", "resources_pkey", "resources_user_name",
-            "resources_display_name",
+            "resources_display_name", "tenants_pkey",
         },
     ),
     "settle": (
@@ -168,7 +179,9 @@ BATCH: dict[str, tuple[LiteralString, set[str]]] = {
     "dirty page": (provisioning.DIRTY_PAGE, {"provisioning_dirty"}),
     "member remote ids": (provisioning.MEMBER_REMOTE_IDS, {"memberships_pkey", "provisioning_pkey"}),
     "load targets": (targets.LOAD, set()),
-    "token": (tokens.FIND_BY_KEY_ID, {"tokens_key_id"}),
+    "token": (tokens.FIND_BY_KEY_IDS, {"tokens_key_id", "tenants_pkey"}),
+    "owners of tokens": (tokens.FIND_OWNERS, {"tokens_key_id"}),
+    "uses of tokens": (tokens.NOTE_USES, {"tokens_pkey", "tokens_listing"}),
 }  # fmt: skip
 
 
@@ -205,12 +218,53 @@ async def test_leases_use_their_index(fresh: World, mode: str, batch: int, name:
     params = {
         **key_columns(keys), "epochs": [1] * batch, "fences": [1] * batch, "at": NOW, "worker": "w",
         "remote_ids": ["r-1"] * batch, "tenant": nil, "target": nil, "resource": nil, "nil": nil, "limit": 1000,
-        "key_id": "k", "after": "", "ids": [fresh.target],
+        "key_id": "k", "after": "", "ids": [fresh.target], "key_ids": ["k"] * batch, "tenants": [fresh.tenant],
+        "ats": [NOW], "addresses": [""], "agents": [""],
     }  # fmt: skip
     if name == "member remote ids":
         params |= {"tenant": fresh.tenant, "target": fresh.target, "resource": staff}
     async with fresh.storage.begin_batch([fresh.tenant, TenantId(nil)]) as tx:
         assert await indexes(tx, mode, sql, params) <= wanted
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_sweeps_walk_the_tenants_in_order(fresh: World, mode: str) -> None:
+    params = {"after": provisioning.NIL, "limit": 500, "ids": [fresh.tenant] * 100}
+    async with fresh.storage.begin_batch(()) as tx:
+        for sql in (tenants.ACTIVE_AFTER, tenants.ACTIVE_AMONG):
+            assert await indexes(tx, mode, sql, params) == {"tenants_pkey"}
+
+
+# Those of each table that a purge may take; a walk goes through the whole of one, once.
+PURGED = {
+    "tenant_keys": {"tenant_keys_pkey"},
+    "audit_subjects": {"audit_subjects_pkey"},
+    "tokens": {"tokens_listing"},
+    "schemas": {"schemas_listing"},
+    "memberships": {"memberships_of_member"},
+    "attribute_values": {"attribute_values_of_resource"},
+    "provisioning": {"provisioning_pkey"},
+    "targets": {"targets_listing"},
+    "resources": {"resources_listing"},
+    "counters": {"counters_pkey"},
+    "audit_pending": {"audit_pending_pkey"},
+    "audit_events": {"audit_events_listing"},
+    "audit_chain": {"audit_chain_pkey"},
+    "audit_checkpoints": {"audit_checkpoints_pkey"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_purge_goes_by_indexes(fresh: World, mode: str) -> None:
+    params = {"tenant": fresh.tenant, "after": provisioning.NIL, "rows": purge.ROWS}
+    found = {}
+    async with fresh.storage.begin_keeper([fresh.tenant]) as tx:
+        await tx.fetch("SELECT set_config('plan_cache_mode', %(mode)b::text, true)", {"mode": mode})
+        for step in (purge.KEYS, *purge.STEPS, *purge.TRAIL):
+            plan = (await tx.fetch("EXPLAIN (FORMAT JSON) " + step.sql, params))[0][0][0]["Plan"]
+            assert not [node for node in nodes(plan) if node["Node Type"] == "Seq Scan"], plan
+            found[step.table] = {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
+    assert found == PURGED
 
 
 async def test_indexes_of_resources_that_start_with_the_tenant_are_locked(fresh: World) -> None:

@@ -366,7 +366,7 @@ async def test_members_are_removed_by_what_is_shown_of_them(world: World, select
     async with world.storage.begin(world.tenant) as tx:
         written = await member_filter.remove_selected(tx, staff.id, parse_filter(selection), BASE)
         found = await memberships.render(tx, [staff.id, other.id], BASE)
-    assert written == memberships.MemberWrite(3 - len(left), ())
+    assert written == memberships.MemberWrite(3 - len(left), (), 3 - len(left))
     shown = orjson.loads(found[staff.id][0] or "[]")
     assert {one["value"] for one in shown} == {str(rows[name].id) for name in left}
     assert found[other.id][1] == 3

@@ -1,7 +1,7 @@
-"""Every table with a tenant is closed by policy, for both runtime roles; and the test would notice if one were not."""
+"""Every table with a tenant is closed by policy, for each runtime role; and the test would notice if one were not."""
 
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -9,150 +9,180 @@ import pytest
 from control_plane.domain.errors import MusterError
 from control_plane.storage.engine import Storage
 from tests.fixtures.postgres import Database
+from tests.storage.walls import (
+    APP,
+    BATCH,
+    KEEPER,
+    NO_TENANT,
+    POLICIES,
+    RIGHTS,
+    ROLES,
+    TRIGGERS,
+    Connection,
+    Policy,
+    assert_isolated,
+)
 from tests.storage.world import World, connected, make_world, user
 
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
-ROLES = ("muster_app", "muster_batch")
-# Background duties have no business there: no policy and no right.
-APP_ONLY = {"schemas", "attribute_values"}
-TABLES = """
-    SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p')
-      AND (c.relname = 'tenants' OR EXISTS (
-          SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped))
-"""
-POLICIES = """
-    SELECT tablename, permissive, roles, cmd, qual, with_check FROM pg_policies WHERE schemaname = 'public'
-"""
-RIGHTS = """
+ATTRIBUTES = """
     SELECT rolname, rolsuper, rolbypassrls, rolinherit, rolcreaterole, rolcanlogin,
            EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid)
     FROM pg_roles r WHERE rolname = any(%s)
 """
-RIGHTS_ON = """
-    SELECT has_any_column_privilege('muster_batch', name, 'SELECT, INSERT, UPDATE, REFERENCES')
-        OR has_table_privilege('muster_batch', name, 'DELETE, TRUNCATE, TRIGGER')
-    FROM (SELECT %s::text AS name) n
-"""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A row of pg_policies."""
-
-    table: str
-    permissive: str
-    roles: list[str]
-    command: str
-    using: str | None
-    check: str | None
-
-
-async def assert_isolated(connection: Connection) -> set[str]:
-    """Check every table with a tenant in the catalogue; return their names."""
-    tables = await (await connection.execute(TABLES)).fetchall()
-    policies = [Policy(*row) for row in await (await connection.execute(POLICIES)).fetchall()]
-    for table, enabled, forced, owner in tables:
-        assert enabled, f"{table}: row-level security is off"
-        assert forced, f"{table}: row-level security is not forced on the owner"
-        assert owner not in ROLES, f"{table}: belongs to a runtime role"
-        mine = [one for one in policies if one.table == table]
-        assert_one_policy(table, "muster_app", mine)
-        if table not in APP_ONLY:
-            assert_one_policy(table, "muster_batch", mine)
-        else:
-            assert len(mine) == 1, f"{table}: a policy for others than muster_app"
-            rights = await (await connection.execute(RIGHTS_ON, (table,))).fetchall()
-            assert rights == [(False,)], f"{table}: muster_batch has rights"
-    return {row[0] for row in tables}
-
-
-def assert_one_policy(table: str, role: str, policies: list[Policy]) -> None:
-    """Check that ``role`` has exactly one policy on ``table``, about the tenant, for reading and writing."""
-    mine = [one for one in policies if role in one.roles or "public" in one.roles]
-    assert len(mine) == 1, f"{table}: {role} has {len(mine)} policies; permissive ones are joined by OR"
-    policy = mine[0]
-    assert policy.permissive == "PERMISSIVE"
-    assert policy.roles == [role], f"{table}: a policy for several roles"
-    if (table, role) == ("tenants", "muster_batch"):
-        # The one exception: background duties list the tenants. They cannot write there at all.
-        assert (policy.command, policy.using) == ("SELECT", "true")
-        return
-    setting = "muster.tenant'" if role == "muster_app" else "muster.tenants'"
-    assert policy.command == "ALL", f"{table}: {role} has no policy for some command"
-    assert setting in (policy.using or ""), f"{table}: {role} has no USING about the tenant"
-    assert setting in (policy.check or ""), f"{table}: {role} has no WITH CHECK about the tenant"
-
-
-async def test_every_table_with_a_tenant_is_closed(database: Database) -> None:
+async def test_every_table_is_closed(database: Database) -> None:
     async with connected(database.superuser_url) as connection:
-        tables = await assert_isolated(connection)
-    assert tables > APP_ONLY
-    assert tables > {"tenants", "tokens", "resources", "memberships", "targets", "provisioning", "audit_events"}
+        assert await assert_isolated(connection) == set(RIGHTS) - NO_TENANT
+
+
+def mutations(policy: Policy) -> Iterator[str]:
+    """Yield every way to weaken, or break, one policy."""
+    named = f"{policy.name} ON {policy.table}"
+    yield f"DROP POLICY {named}"
+    yield f"ALTER POLICY {named} USING ({'false' if policy.using == 'true' else 'true'})"
+    if policy.check is not None:
+        yield f"ALTER POLICY {named} WITH CHECK (true)"
+    for role in {*ROLES, "public"} - {policy.role}:
+        yield f"ALTER POLICY {named} TO {role}"
+    yield f"ALTER POLICY {named} TO {', '.join(ROLES)}"
+    # Another setting: what a neighbour's transaction may see.
+    yield f"ALTER POLICY {named} USING (current_setting('muster.tenant', true) IS NOT NULL)"
+
+
+def damage_to(table: str) -> Iterator[str]:
+    """Yield every way to open one table besides its policies."""
+    yield f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"
+    # What the backfill of 0002 does for a moment.
+    yield f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"
+    for role in ROLES:
+        yield f"ALTER TABLE {table} OWNER TO {role}"
+        yield f"CREATE POLICY extra ON {table} TO {role} USING (true)"
+        yield f"CREATE POLICY extra ON {table} FOR SELECT TO {role} USING (true)"
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER", "REFERENCES"):
+            verb = "REVOKE {} ON {} FROM {}" if right in RIGHTS[table].get(role, ()) else "GRANT {} ON {} TO {}"
+            yield verb.format(right, table, role)
+    yield f"CREATE POLICY extra ON {table} USING (true)"
+    yield f"GRANT SELECT ON {table} TO public"
 
 
 DAMAGE = (
-    "DROP POLICY app ON resources",
-    "DROP POLICY batch ON provisioning",
-    "ALTER TABLE memberships DISABLE ROW LEVEL SECURITY",
-    "ALTER TABLE tokens NO FORCE ROW LEVEL SECURITY",
-    "ALTER POLICY app ON targets USING (true)",
-    "ALTER POLICY batch ON provisioning WITH CHECK (true)",
-    "CREATE POLICY extra ON targets FOR SELECT TO muster_app USING (true)",
-    "CREATE POLICY extra ON counters USING (true)",
-    "ALTER TABLE audit_events OWNER TO muster_app",
     "CREATE TABLE notes (id uuid, tenant_id uuid)",
-    "DROP POLICY app ON attribute_values",
-    "ALTER TABLE attribute_values NO FORCE ROW LEVEL SECURITY",
-    "ALTER POLICY app ON schemas USING (true)",
-    "CREATE POLICY batch ON schemas TO muster_batch USING (true)",
-    "GRANT SELECT ON attribute_values TO muster_batch",
+    "CREATE TABLE notes (id uuid)",
+    "CREATE VIEW everything AS SELECT * FROM resources",
     "GRANT UPDATE (name) ON schemas TO muster_batch",
-    # What the backfill of 0002 does for a moment.
-    "ALTER TABLE resources NO FORCE ROW LEVEL SECURITY",
+    "GRANT UPDATE (display_name) ON tenants TO muster_keeper",
+    "REVOKE UPDATE (seq) ON audit_heads FROM muster_keeper",
+    "GRANT UPDATE (epoch) ON queue_state TO muster_app",
+    *(f"DROP TRIGGER {name} ON {table}" for table, name, *_ in sorted(TRIGGERS)),
+    *(f"ALTER TABLE {table} DISABLE TRIGGER {name}" for table, name, *_ in sorted(TRIGGERS)),
+    *(statement for policy in POLICIES for statement in mutations(policy)),
+    *(statement for table in sorted(set(RIGHTS) - NO_TENANT) for statement in damage_to(table)),
 )
 
 
 async def test_the_check_notices_damage(database: Database) -> None:
     async with connected(database.superuser_url) as connection:
         for damage in DAMAGE:
-            await connection.execute("BEGIN")
-            await connection.execute(damage.encode())
-            with pytest.raises(AssertionError):
-                await assert_isolated(connection)
-            await connection.execute("ROLLBACK")
+            async with connection.transaction(force_rollback=True):
+                await connection.execute(damage.encode())
+                with pytest.raises(AssertionError):
+                    await assert_isolated(connection)
         await assert_isolated(connection)
+
+
+def test_no_policy_is_forgotten_by_the_damage() -> None:
+    for policy in POLICIES:
+        assert len([one for one in DAMAGE if f" {policy.name} ON {policy.table} " in f"{one} "]) >= 6, policy
 
 
 async def test_runtime_roles_have_no_special_rights(database: Database) -> None:
     async with connected(database.superuser_url) as connection:
-        rows = await (await connection.execute(RIGHTS, (list(ROLES),))).fetchall()
+        rows = await (await connection.execute(ATTRIBUTES, (list(ROLES),))).fetchall()
     assert sorted(rows) == [(role, False, False, False, False, True, False) for role in ROLES]
 
 
-async def test_the_trail_can_only_grow(database: Database) -> None:
-    query = """
-        SELECT grantee, privilege_type FROM information_schema.role_table_grants
-        WHERE table_name = 'audit_events' AND grantee = any(%s)
-        UNION
-        SELECT grantee, privilege_type FROM information_schema.column_privileges
-        WHERE table_name = 'audit_events' AND grantee = any(%s)
-    """
+TRAIL = ("audit_events", "audit_chain")
+CHANGES = (
+    "UPDATE {} SET tenant_id = tenant_id WHERE tenant_id = '{}'",
+    "DELETE FROM {} WHERE tenant_id = '{}'",
+    "TRUNCATE {}",
+)
+
+
+async def with_a_trail(database: Database, world: World) -> None:
+    """Give the tenant an event that has its place in the chain."""
     async with connected(database.superuser_url) as connection:
-        rows = await (await connection.execute(query, (list(ROLES), list(ROLES)))).fetchall()
-    assert set(rows) == {(role, right) for role in ROLES for right in ("INSERT", "SELECT")}
+        await connection.execute(
+            """
+            WITH event AS (
+                INSERT INTO audit_events SELECT gen_random_uuid(), %(t)s, now(), 2, 'admin', '', 'user.create', 'user',
+                                                'x', 1, '', '', '{}'
+                RETURNING id
+            ) INSERT INTO audit_chain SELECT %(t)s, 1, id, 'hash' FROM event
+            """,
+            {"t": world.tenant},
+        )
+
+
+async def changed(connection: Connection, statement: str) -> int:
+    """Return how many rows a statement changed, and undo it; -1 if it was refused."""
+    try:
+        async with connection.transaction(force_rollback=True):
+            return (await connection.execute(statement.encode())).rowcount
+    except psycopg.errors.InsufficientPrivilege:
+        return -1
+
+
+async def test_the_trail_can_only_grow(database: Database, world: World) -> None:
+    await with_a_trail(database, world)
+    see = f"SET muster.tenant = '{world.tenant}'", f"SET muster.tenants = '{{{world.tenant}}}'"
+    users = {role: database.app_url.replace(APP, role) for role in ROLES}
+    users |= {"owner": database.owner_url, "superuser": database.superuser_url}
+    for name, url in users.items():
+        async with connected(url) as connection:
+            for setting in see:
+                await connection.execute(setting.encode())
+            for table in TRAIL:
+                got = [await changed(connection, change.format(table, world.tenant)) for change in CHANGES]
+                # The keeper lets expire; the owner sees no row that it could change.
+                expected = {KEEPER: [-1, 1, -1], "owner": [0, 0, -1]}.get(name, [-1, -1, -1])
+                assert got == expected, (name, table)
+
+
+async def test_the_owner_cannot_change_the_trail_when_it_sees_it(database: Database, world: World) -> None:
+    await with_a_trail(database, world)
+    async with connected(database.owner_url) as connection:
+        for table in TRAIL:
+            await connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY".encode())
+            assert [await changed(connection, change.format(table, world.tenant)) for change in CHANGES] == [-1] * 3
+            await connection.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY".encode())
 
 
 async def test_without_a_tenant_nothing_is_seen(database: Database, world: World) -> None:
     await world.store(user("ada", keys=(("emails.value", "ada@example.org"),)))
-    async with connected(database.superuser_url) as connection:
-        tables = await assert_isolated(connection)
-    for role, denied in (("muster_app", set()), ("muster_batch", {"counters"} | APP_ONLY)):
-        async with connected(database.app_url.replace("muster_app", role)) as connection:
-            for table in sorted(tables - {"tenants"} - denied):
+    await with_a_trail(database, world)
+    for role in ROLES:
+        async with connected(database.app_url.replace(APP, role)) as connection:
+            for table in sorted(set(RIGHTS) - NO_TENANT):
+                if "SELECT" not in RIGHTS[table].get(role, ()) or (role, table) in LISTS:
+                    continue
                 count = await (await connection.execute(f"SELECT count(*) FROM {table}".encode())).fetchone()
-                assert count == (0,), table
+                assert count == (0,), (role, table)
+
+
+# What duties begin with; it says which tenants there are, and no more.
+LISTS = {(BATCH, "tenants"), (KEEPER, "tenants"), (KEEPER, "audit_pending")}
+
+
+async def test_the_keeper_changes_only_whom_it_names(storage: Storage, world: World) -> None:
+    """It reads the list of all, but takes away nobody else."""
+    other = await make_world(storage)
+    async with storage.begin_keeper([world.tenant]) as tx:
+        seen = await tx.fetch("SELECT id FROM tenants WHERE id = any(%(ids)b)", {"ids": [world.tenant, other.tenant]})
+        gone = await tx.fetch("DELETE FROM tenants WHERE id = %(id)b RETURNING id", {"id": other.tenant})
+        targets = await tx.fetch("DELETE FROM targets RETURNING tenant_id", ())
+    assert (len(seen), gone, targets) == (2, [], [(world.tenant,)])
 
 
 async def test_the_setting_ends_with_the_transaction(storage: Storage, world: World) -> None:

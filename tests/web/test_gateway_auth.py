@@ -7,17 +7,18 @@ import grpc
 import pytest
 
 from protos.tenancy.v1.tenancy_pb2 import SCOPE_SCIM_READ, SCOPE_SCIM_WRITE
-from tests.fakes.control_plane import TENANT, Fault
+from tests.fakes.control_plane import TENANT, Fault, token_text
 from tests.fixtures.gateway import RunningGateway, StartGateway, eventually
 
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada"}
-UNISSUED = f"muster_test_{'n' * 12}_{'o' * 49}"
+UNISSUED = token_text("n" * 12)
+EXPIRED = token_text("e" * 12)
 
 
 async def test_one_and_the_same_401_for_every_cause(gateway: RunningGateway) -> None:
     revoked = gateway.control_plane.issue("revoked")
     gateway.control_plane.revoke(revoked)
-    gateway.control_plane.state.refusals[f"muster_test_{'e' * 12}_{'E' * 49}"] = ("expired", TENANT)
+    gateway.control_plane.state.refusals[EXPIRED] = ("expired", TENANT)
     headers = [
         None,
         "",
@@ -31,7 +32,9 @@ async def test_one_and_the_same_401_for_every_cause(gateway: RunningGateway) -> 
         "Bearer muster_test_" + "a" * 5_000,
         "Bearer other_prefix_" + "a" * 49,
         f"Bearer {revoked}",
-        f"Bearer muster_test_{'e' * 12}_{'E' * 49}",
+        f"Bearer {EXPIRED}",
+        f"Bearer {UNISSUED[:-1]}",
+        f"Bearer {UNISSUED[:-1]}~",
         f"Bearer {gateway.token}\N{LATIN SMALL LETTER E WITH ACUTE}",
     ]
     bodies = set()
@@ -48,7 +51,7 @@ async def test_one_and_the_same_401_for_every_cause(gateway: RunningGateway) -> 
     for reason, count in reasons.items():
         tenant = TENANT if reason in ("revoked", "expired") else "unknown"
         assert gateway.metric("scim_auth_failure_total", tenant=tenant, reason=reason) == count
-    assert gateway.metric("scim_auth_failure_total", tenant="unknown", reason="malformed") == 4 * 10
+    assert gateway.metric("scim_auth_failure_total", tenant="unknown", reason="malformed") == 4 * 12
 
 
 async def test_two_authorization_headers_are_one_too_many(gateway: RunningGateway) -> None:
@@ -112,7 +115,7 @@ async def test_revocation_works_within_a_second_with_the_stream_cut(gateway: Run
     gateway.control_plane.revoke(gateway.token)
     revoked_at = time.monotonic()
     while (await gateway.send("GET", "/Users")).status != 401:
-        assert time.monotonic() - revoked_at < 1.1
+        assert time.monotonic() - revoked_at < 1
 
 
 async def test_the_stream_comes_back_and_makes_the_gateway_ready_again(gateway: RunningGateway) -> None:

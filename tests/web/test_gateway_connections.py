@@ -130,7 +130,7 @@ async def test_a_slow_body_is_408(start_gateway: StartGateway, framing: str) -> 
 
 
 async def test_slow_connections_do_not_slow_others(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway(gateway_header_timeout_s=10.0)
+    gateway = await start_gateway(gateway_header_timeout_s=10.0, gateway_max_connections_per_source=500)
     pairs = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", gateway.gateway.port) for _ in range(200)))
     try:
         for _, writer in pairs:

@@ -43,6 +43,7 @@ async def event(process: Process, name: str) -> dict[str, Any]:
 async def process(fake_control_plane: FakeControlPlane) -> AsyncIterator[Process]:
     started = await start(
         MUSTER_GATEWAY_TOKEN=GATEWAY_TOKEN,
+        MUSTER_PLAINTEXT="true",
         MUSTER_GATEWAY_LISTEN="127.0.0.1:0",
         MUSTER_METRICS_LISTEN="127.0.0.1:0",
         MUSTER_CONTROL_PLANE=f"127.0.0.1:{fake_control_plane.port}",
@@ -121,11 +122,19 @@ async def _status(session: aiohttp.ClientSession, url: str) -> tuple[int, str | 
         return answer.status, answer.headers.get("Connection")
 
 
-async def test_a_missing_secret_is_named() -> None:
-    process = await start()
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"MUSTER_PLAINTEXT": "true"}, [b"MUSTER_GATEWAY_TOKEN"]),
+        # Neither TLS nor plaintext: what is to be done is said both ways.
+        ({"MUSTER_GATEWAY_TOKEN": GATEWAY_TOKEN}, [b"MUSTER_TLS_CERT", b"MUSTER_PLAINTEXT=true"]),
+    ],
+)
+async def test_a_missing_setting_is_named(given: dict[str, str], named: list[bytes]) -> None:
+    process = await start(**given)
     _, stderr = await process.communicate()
     assert process.returncode == 1
-    assert b"MUSTER_GATEWAY_TOKEN" in stderr
+    assert all(name in stderr for name in named)
     assert b"Traceback" not in stderr
 
 

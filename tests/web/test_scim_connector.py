@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.outgoing.guard import Guard
 from control_plane.runtime.clock import SystemClock
 from tests.fixtures.scim_target import ScimTargetApp
 from workers.connectors.base import (
@@ -52,7 +53,9 @@ class Run:
 @asynccontextmanager
 async def connected(url: str, token: str = SECRET, timeout_s: float = 5.0) -> AsyncIterator[Run]:
     codes: list[str] = []
-    client = ScimClient(ScimTarget(url, token), SystemClock(), lambda code, _: codes.append(code))
+    client = ScimClient(
+        ScimTarget(url, token), SystemClock(), lambda code, _: codes.append(code), Guard.parse("127.0.0.0/8")
+    )
     run = Run(ScimConnector(client), FreePermit(timeout_s), codes)
     try:
         await run.connector.open(run.permit)

@@ -14,6 +14,9 @@ from workers.connectors.scim_http import MAX_ANSWER_BYTES
 from workers.converge import Converged
 from workers.messages import Effect, FormerResource, ResourceKind
 
+# Of docs/hardening.md.
+pytestmark = pytest.mark.row(29)
+
 
 class Rogue:
     """A SCIM target for users only, correct until a test replaces one of its answers."""

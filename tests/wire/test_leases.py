@@ -3,14 +3,16 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 
+import grpc
 import redis.asyncio
 
 from protos.lease.v1 import lease_pb2 as pb
 from protos.tenancy.v1 import tenancy_pb2
-from tests.fixtures.control_plane import Plane
+from tests.fixtures.control_plane import Plane, running_plane, settings
+from tests.fixtures.postgres import Database
 from tests.wire.conftest import refused
 from tests.wire.test_directory import GROUP, USER, Directory
 
@@ -18,10 +20,10 @@ from tests.wire.test_directory import GROUP, USER, Directory
 class Worker:
     """Speaks the worker's side of one stream by hand."""
 
-    def __init__(self, plane: Plane, slots: int = 4, held: list[pb.Held] | None = None) -> None:
+    def __init__(self, plane: Plane, slots: int = 4, held: list[pb.Held] | None = None, name: str = "hand") -> None:
         self._call = plane.worker.leases.StreamLeases(metadata=plane.worker.metadata())
         self._hello = pb.Hello(
-            worker_id="hand",
+            worker_id=name,
             session=os.urandom(16),
             protocol=1,
             kinds=[tenancy_pb2.TARGET_KIND_SCIM],
@@ -194,13 +196,60 @@ async def test_a_reconnected_worker_keeps_what_it_holds(plane: Plane) -> None:
     async with connected(plane) as worker:
         await directory.create(USER, userName="ada")
         lease = await worker.lease()
-    held = [pb.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence)]
-    again = Worker(plane, held=held)
+    again = Worker(plane, held=[held_by(lease)])
     await again.start()
     await again.turn(done=[done(lease)])
     await again.until_settled(lease.fence)
     assert await pending(plane, directory, target) == 0
     again.stop()
+
+
+async def test_another_control_plane_adopts_a_lease(plane: Plane, database: Database, queue_url: str) -> None:
+    directory, target = await with_target(plane)
+    async with connected(plane) as worker:
+        await directory.create(USER, userName="ada")
+        lease = await worker.lease()
+    async with running_plane(settings(database, queue_url)) as second:
+        again = Worker(second, held=[held_by(lease)])
+        await again.start()
+        await again.turn(done=[done(lease)])
+        await again.until_settled(lease.fence)
+        assert await pending(plane, directory, target) == 0
+        again.stop()
+
+
+async def test_a_lease_is_of_no_use_to_another_worker(plane: Plane) -> None:
+    directory, target = await with_target(plane)
+    user = await directory.create(USER, userName="ada")
+    async with connected(plane, slots=1) as worker:
+        first = await worker.lease()
+        await directory.create(GROUP, displayName="G", members=[{"value": user.id}])
+        await worker.turn(done=[done(first, remote_id="remote-ada")])
+        lease = await worker.lease()
+        # Key, epoch and fence are all right; nothing proves that they were granted to this one.
+        for grant in (b"", lease.grant, first.grant, os.urandom(32)):
+            thief = Worker(plane, held=[held_by(lease, grant)], name="thief")
+            await thief.start()
+            await thief.turn(credit=0, done=[done(lease, remote_id="wrong")], beat=[pb.Beat(fence=lease.fence)])
+            await thief.until_lost(lease.fence)
+            assert not any(message.targets for message in thief.heard)
+            thief.stop()
+            refusal = await refused(members(plane, held_by(lease, grant), "thief"))
+            assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.ABORTED, "LEASE_LOST")
+        assert await pending(plane, directory, target) == 1
+        await worker.turn(done=[done(lease, remote_id="right")])
+        await worker.until_settled(lease.fence)
+        assert await pending(plane, directory, target) == 0
+    assert "wrong" not in str(await directory.audit())
+
+
+def held_by(lease: pb.Lease, grant: bytes | None = None) -> pb.Held:
+    return pb.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence, grant=lease.grant if grant is None else grant)
+
+
+def members(plane: Plane, lease: pb.Held, name: str = "hand") -> AsyncIterable[pb.StreamLeaseMembersResponse]:
+    request = pb.StreamLeaseMembersRequest(lease=lease, worker_id=name)
+    return plane.worker.leases.StreamLeaseMembers(request, metadata=plane.worker.metadata())
 
 
 async def test_a_released_lease_comes_back_without_an_attempt(plane: Plane) -> None:
@@ -225,8 +274,10 @@ async def test_a_failure_comes_back_later_and_shows_in_the_status(plane: Plane) 
         request = tenancy_pb2.GetTargetStatusRequest(tenant_id=directory.tenant, id=target)
         status = await plane.admin.targets.GetTargetStatus(request, metadata=plane.admin.metadata())
         assert (status.failing, status.last_error) == (1, "the app said 500")
-        failures = await directory.audit(resource_id=user.id, outcome=2)
-        assert [event.reason for event in failures] == ["the app said 500"]
+        failures = await directory.audit(resource_id=user.id, outcome=2, include_personal=True)
+        # What a target says may name persons: it is theirs.
+        told = [(event.reason, json.loads(event.personal)) for event in failures]
+        assert told == [("transient", {"error": "the app said 500"})]
 
 
 async def test_flushall_loses_nothing(plane: Plane, queue_url: str) -> None:
@@ -276,9 +327,8 @@ async def test_a_group_waits_for_its_members(plane: Plane) -> None:
         await worker.turn(done=[done(first, remote_id="remote-ada")])
         lease = await worker.lease()
         assert lease.desired.id == group.id
-        request = pb.StreamLeaseMembersRequest(lease=pb.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence))
-        pages = plane.worker.leases.StreamLeaseMembers(request, metadata=plane.worker.metadata())
+        pages = members(plane, held_by(lease))
         assert [one async for page in pages for one in page.remote_ids] == ["remote-ada"]
-        stolen = pb.StreamLeaseMembersRequest(lease=pb.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence - 1))
-        refusal = await refused(plane.worker.leases.StreamLeaseMembers(stolen, metadata=plane.worker.metadata()))
+        former = pb.Held(key=lease.key, epoch=lease.epoch, fence=lease.fence - 1, grant=lease.grant)
+        refusal = await refused(members(plane, former))
         assert refusal.info.reason == "LEASE_LOST"

@@ -5,50 +5,23 @@ from dataclasses import replace
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from control_plane.api.policy import POLICY, Role
+from control_plane.api.interceptors import rates
+from control_plane.api.policy import POLICY, RateClass
 from control_plane.api.server import SERVICES
+from control_plane.client.control_plane import ControlPlane
+from control_plane.domain.buckets import Allowance
 from protos.directory.v1 import directory_pb2
 from protos.lease.v1 import lease_pb2
 from protos.tenancy.v1 import tenancy_pb2
-from tests.fixtures.control_plane import ADMIN, GATEWAY, WORKER, Plane
+from tests.fixtures.control_plane import Plane, running_plane, settings
+from tests.fixtures.postgres import Database
 from tests.wire.conftest import refused
+from tests.wire.identities import service
 
-
-async def test_every_rpc_without_a_token_is_unauthenticated(plane: Plane) -> None:
-    for name, code in (await codes(plane, "")).items():
-        assert code is grpc.StatusCode.UNAUTHENTICATED, name
-
-
-@pytest.mark.parametrize(("role", "token"), [(Role.ADMIN, ADMIN), (Role.GATEWAY, GATEWAY), (Role.WORKER, WORKER)])
-async def test_a_role_may_call_exactly_what_its_rows_say(plane: Plane, role: Role, token: str) -> None:
-    for name, code in (await codes(plane, token)).items():
-        denied = code is grpc.StatusCode.PERMISSION_DENIED
-        assert denied == (role not in POLICY[name].roles), (name, code)
-
-
-async def codes(plane: Plane, token: str) -> dict[str, grpc.StatusCode]:
-    """Call every RPC with an empty message, which the rules refuse, and return what each answers."""
-    answers = {}
-    async with grpc.aio.insecure_channel(plane.address) as channel:
-        for name in POLICY:
-            call: grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
-            call = channel.unary_stream(name, request_serializer=lambda _: b"", response_deserializer=lambda raw: raw)
-            stream = call(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=5)
-            try:
-                await stream.read()
-                answers[name] = grpc.StatusCode.OK
-                stream.cancel()
-            except grpc.aio.AioRpcError as err:
-                answers[name] = err.code()
-    return answers
-
-
-async def test_an_unknown_method_is_unimplemented(plane: Plane) -> None:
-    async with grpc.aio.insecure_channel(plane.address) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
-        call = channel.unary_unary("/muster.tenancy.v1.TenantService/DropEverything")
-        assert (await refused(call(b"", timeout=5))).code is grpc.StatusCode.UNIMPLEMENTED
+NOWHERE = "01890000-0000-7000-8000-000000000000"
+A_READ = directory_pb2.GetResourceRequest(tenant_id=NOWHERE, type=directory_pb2.RESOURCE_TYPE_USER, id=NOWHERE)
 
 
 async def test_a_broken_rule_names_the_field(plane: Plane) -> None:
@@ -111,6 +84,27 @@ async def test_a_call_without_a_deadline_gets_the_tables(plane: Plane, monkeypat
     assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 
 
+async def test_who_calls_too_often_is_told_when_to_come_back(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But neither another caller, nor another class of calls, nor a gateway."""
+    few = dict.fromkeys(RateClass, Allowance(burst=3, permits=1, per_s=60))
+    monkeypatch.setattr(rates, "ALLOWANCES", few)
+
+    async def tenants(who: ControlPlane) -> None:
+        await who.tenants.ListTenants(tenancy_pb2.ListTenantsRequest(), metadata=who.metadata())
+
+    other = await service(plane, "tenants:read")
+    for _ in range(2):
+        await tenants(plane.admin)
+    refusal = await refused(tenants(plane.admin))
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert 50 < (refusal.retry_after_s or 0) <= 61
+    await tenants(other)
+    for who, calls in ((plane.admin, 1), (plane.gateway, 5)):
+        for _ in range(calls):
+            call = who.directory.GetResource(A_READ, metadata=who.metadata())
+            assert (await refused(call)).code is grpc.StatusCode.NOT_FOUND
+
+
 async def test_failures_are_counted_by_endpoint_and_type(plane: Plane) -> None:
     request = tenancy_pb2.GetTenantRequest(id="01890000-0000-7000-8000-000000000000")
     assert (
@@ -160,3 +154,27 @@ async def test_a_target_that_nobody_could_connect_to_is_refused(plane: Plane, ur
     request = tenancy_pb2.CreateTargetRequest(tenant_id=await plane.tenant(), display_name="App", scim=config)
     refusal = await refused(plane.admin.targets.CreateTarget(request, metadata=plane.admin.metadata()))
     assert (refusal.code, set(refusal.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, {"scim.base_url"})
+
+
+async def services(address: str) -> list[str]:
+    """Return the names that reflection lists."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo(
+            iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5, wait_for_ready=True
+        )
+        answer = await anext(aiter(call))
+        return [one.name for one in answer.list_services_response.service]
+
+
+async def test_reflection_has_a_port_of_its_own_if_one_is_given(database: Database, queue_url: str) -> None:
+    async with running_plane(settings(database, queue_url, control_plane_admin_listen="127.0.0.1:0")) as plane:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await services(plane.address)
+        assert refusal.value.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
+        assert set(SERVICES) <= set(await services(f"127.0.0.1:{plane.running.admin_port}"))
+        await plane.tenant()
+
+
+async def test_without_one_reflection_is_with_the_services(plane: Plane) -> None:
+    assert set(SERVICES) <= set(await services(plane.address))

@@ -73,7 +73,14 @@ async def slow_target() -> AsyncIterator[SlowTarget]:
 async def working(server: FakeLeaseServer, drain_s: float, slots: int = 2) -> AsyncIterator[Callable[[], Any]]:
     """Run a worker; the value given drains it and waits for its end."""
     settings = WorkerSettings(
-        TOKEN, server.address, "worker-1", worker_slots=slots, worker_drain_s=drain_s, metrics_listen="127.0.0.1:0"
+        worker_token=TOKEN,
+        control_plane=server.address,
+        worker_id="worker-1",
+        worker_slots=slots,
+        worker_drain_s=drain_s,
+        plaintext=True,
+        allowed_networks="127.0.0.0/8",
+        metrics_listen="127.0.0.1:0",
     )
     stopping = asyncio.Event()
     worker = asyncio.create_task(serve(settings, stopping, SystemClock(), WorkerMetrics()))
@@ -152,11 +159,13 @@ async def test_a_lost_lease_stops_its_handler_and_frees_its_slot(slow_target: Sl
 
 
 async def test_a_defect_in_the_stream_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_addresses: str) -> None:
+    def broken(*_given: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("workers.stream.open_channel", broken)
-    settings = WorkerSettings(TOKEN, "127.0.0.1:1", metrics_listen="127.0.0.1:0")
+    settings = WorkerSettings(
+        worker_token=TOKEN, control_plane="127.0.0.1:1", plaintext=True, metrics_listen="127.0.0.1:0"
+    )
     async with asyncio.timeout(3):
         with pytest.raises(ExceptionGroup) as caught:
             await serve(settings, asyncio.Event(), SystemClock(), WorkerMetrics())
@@ -168,6 +177,7 @@ async def test_a_worker_process_ends_on_sigterm() -> None:
         environment = os.environ | {
             "MUSTER_CONTROL_PLANE": server.address,
             "MUSTER_WORKER_TOKEN": TOKEN,
+            "MUSTER_PLAINTEXT": "true",
             "MUSTER_METRICS_LISTEN": "127.0.0.1:0",
         }
         process = await asyncio.create_subprocess_exec(

@@ -126,7 +126,7 @@ async def test_an_unsettled_result_is_sent_again_after_a_cut_and_only_then() -> 
         server.cut()
         await server.connected(times=2)
         assert server.hellos[1].session == server.hellos[0].session
-        assert {held.fence for held in server.hellos[1].held} == {1, 2}
+        assert {held.fence: held.grant for held in server.hellos[1].held} == {1: b"grant of 1", 2: b"grant of 2"}
         assert server.results(1) == [await server.result(1)] * 2
         assert notes.revoked_fences == []
         assert not await stream.settled(0.05)
@@ -226,6 +226,8 @@ async def test_members_of_a_group() -> None:
         await notes.until(lambda: len(notes.assigned_leases) == 2)
         first, second = (assigned.lease for assigned in notes.assigned_leases)
         assert await stream.members(first) == {"a", "b"}
+        [asked] = server.asked_members
+        assert (asked.worker_id, asked.lease.grant) == ("worker-1", b"grant of 1")
         with pytest.raises(LeaseGone):
             await stream.members(second)
 

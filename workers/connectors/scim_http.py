@@ -10,6 +10,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from control_plane.outgoing.guard import Guard, Refused
+from control_plane.outgoing.http import guarded_session, refusal_in
 from control_plane.runtime.clock import Clock
 from workers.connectors.base import Document, Permit, Rejected, TargetError, TargetFailed, Unreachable
 from workers.connectors.scim_errors import error_of, retry_after_s
@@ -78,18 +80,17 @@ class Answer:
 class ScimClient:
     """Requests to one target with its bearer token. Use between ``open`` and ``close``."""
 
-    def __init__(self, target: ScimTarget, clock: Clock, observe: Observe) -> None:
-        """``observe`` gets the code and the seconds of each request."""
-        self._target, self._clock, self._observe = target, clock, observe
+    def __init__(self, target: ScimTarget, clock: Clock, observe: Observe, guard: Guard) -> None:
+        """``observe`` gets the code and the seconds of each request; ``guard`` says where one may go."""
+        self._target, self._clock, self._observe, self._guard = target, clock, observe, guard
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
         """Make the session; no connection yet."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-                # A target must not set cookies that another tenant's target on the same host gets.
-                cookie_jar=aiohttp.DummyCookieJar(),
+            self._session = guarded_session(
+                self._guard,
+                connections=MAX_CONNECTIONS,
                 headers={
                     "Authorization": f"Bearer {self._target.bearer_token}",
                     "Accept": f"{MEDIA_TYPE}, application/json;q=0.9",
@@ -129,7 +130,7 @@ class ScimClient:
                 answer = await self._read(name, response)
             code = str(answer.status)
             return answer
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as err:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, Refused) as err:
             code = "unreachable"
             raise Unreachable(f"{name}: no connection to the target: {_why(err)}") from err
         except TimeoutError as err:
@@ -202,6 +203,8 @@ def _text(body: Any, field: str) -> str:
 
 
 def _why(err: Exception) -> str:
+    if (refusal := refusal_in(err)) is not None:
+        return str(refusal)
     if isinstance(err, aiohttp.ClientConnectorDNSError):
         return "the host name cannot be resolved"
     if isinstance(err, aiohttp.ClientSSLError):

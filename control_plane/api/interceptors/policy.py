@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
+from google.protobuf.message import Message
 
 from control_plane.api.errors import CallRefused
-from control_plane.api.interceptors.auth import role
+from control_plane.api.interceptors.auth import identity
 from control_plane.api.interceptors.wrapping import AroundInterceptor, Context, split_method
-from control_plane.api.policy import OPEN_SERVICES, POLICY
+from control_plane.api.policy import OPEN_SERVICES, POLICY, allows, is_for_tenant
 
 
 class PolicyInterceptor(AroundInterceptor):
@@ -21,11 +22,18 @@ class PolicyInterceptor(AroundInterceptor):
 
     @asynccontextmanager
     async def around(self, details: grpc.HandlerCallDetails, _context: Context) -> AsyncIterator[None]:
-        """Check the role, then run under the deadline. A caller's shorter deadline cancels the call by itself."""
+        """Check role and scope, then run under the deadline. A caller's shorter deadline cancels the call by itself."""
         rule = POLICY.get(details.method)
-        if rule is None or role.get() not in rule.roles:
-            raise CallRefused(
-                grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", "this token may not call this method"
-            )
+        if rule is None or not allows(rule, identity()):
+            raise _denied("this credential may not call this method")
         async with asyncio.timeout(rule.deadline_s):
             yield
+
+    def check(self, message: Message) -> None:
+        """Raise CallRefused if the caller is for some tenants only, and the message is not for one of them."""
+        if not is_for_tenant(message, identity()):
+            raise _denied("this credential may not act for this tenant")
+
+
+def _denied(text: str) -> CallRefused:
+    return CallRefused(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", text)

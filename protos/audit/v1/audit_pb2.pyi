@@ -31,11 +31,15 @@ class _ActorTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActorType.V
     ACTOR_TYPE_TOKEN: _ActorType.ValueType  # 1
     """A SCIM bearer token, through a gateway."""
     ACTOR_TYPE_ADMIN: _ActorType.ValueType  # 2
-    """An operator or internal service with the admin token."""
+    """Whoever has the admin token."""
     ACTOR_TYPE_WORKER: _ActorType.ValueType  # 3
     """A worker that reports what it did in a target."""
     ACTOR_TYPE_SYSTEM: _ActorType.ValueType  # 4
     """Muster itself, such as its seed."""
+    ACTOR_TYPE_OPERATOR: _ActorType.ValueType  # 5
+    """An operator, with an API key of their own or an OIDC token."""
+    ACTOR_TYPE_SERVICE: _ActorType.ValueType  # 6
+    """An internal service with an API key."""
 
 class ActorType(_ActorType, metaclass=_ActorTypeEnumTypeWrapper):
     """Who acts."""
@@ -45,11 +49,15 @@ ACTOR_TYPE_UNSPECIFIED: ActorType.ValueType  # 0
 ACTOR_TYPE_TOKEN: ActorType.ValueType  # 1
 """A SCIM bearer token, through a gateway."""
 ACTOR_TYPE_ADMIN: ActorType.ValueType  # 2
-"""An operator or internal service with the admin token."""
+"""Whoever has the admin token."""
 ACTOR_TYPE_WORKER: ActorType.ValueType  # 3
 """A worker that reports what it did in a target."""
 ACTOR_TYPE_SYSTEM: ActorType.ValueType  # 4
 """Muster itself, such as its seed."""
+ACTOR_TYPE_OPERATOR: ActorType.ValueType  # 5
+"""An operator, with an API key of their own or an OIDC token."""
+ACTOR_TYPE_SERVICE: ActorType.ValueType  # 6
+"""An internal service with an API key."""
 Global___ActorType: _TypeAlias = ActorType  # noqa: Y015
 
 class _Outcome:
@@ -76,6 +84,74 @@ OUTCOME_FAILURE: Outcome.ValueType  # 2
 """It was refused or failed; nothing changed."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """Means JSONL."""
+    EXPORT_FORMAT_JSONL: _ExportFormat.ValueType  # 1
+    """One JSON object a line, with what an offline verifier needs (docs/audit.md)."""
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 2
+    """RFC 4180, with a header line; no cell begins a formula."""
+    EXPORT_FORMAT_OCSF: _ExportFormat.ValueType  # 3
+    """One OCSF 1.x event a line."""
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """The form of an export."""
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""Means JSONL."""
+EXPORT_FORMAT_JSONL: ExportFormat.ValueType  # 1
+"""One JSON object a line, with what an offline verifier needs (docs/audit.md)."""
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
+"""RFC 4180, with a header line; no cell begins a formula."""
+EXPORT_FORMAT_OCSF: ExportFormat.ValueType  # 3
+"""One OCSF 1.x event a line."""
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
+
+class _ProblemKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProblemKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProblemKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROBLEM_KIND_UNSPECIFIED: _ProblemKind.ValueType  # 0
+    """Never sent."""
+    PROBLEM_KIND_CHANGED: _ProblemKind.ValueType  # 1
+    """An event is not what was sealed."""
+    PROBLEM_KIND_MISSING: _ProblemKind.ValueType  # 2
+    """A sealed event is not there."""
+    PROBLEM_KIND_BROKEN_LINK: _ProblemKind.ValueType  # 3
+    """A link of the chain is not there, or does not follow from the one before."""
+    PROBLEM_KIND_CUT_OFF: _ProblemKind.ValueType  # 4
+    """The chain ends before the point that a checkpoint or the head vouches for."""
+    PROBLEM_KIND_UNSEALED: _ProblemKind.ValueType  # 5
+    """An event is there that was never sealed."""
+    PROBLEM_KIND_CHECKPOINT: _ProblemKind.ValueType  # 6
+    """A checkpoint's signature or root does not hold."""
+
+class ProblemKind(_ProblemKind, metaclass=_ProblemKindEnumTypeWrapper):
+    """What is wrong with a trail."""
+
+PROBLEM_KIND_UNSPECIFIED: ProblemKind.ValueType  # 0
+"""Never sent."""
+PROBLEM_KIND_CHANGED: ProblemKind.ValueType  # 1
+"""An event is not what was sealed."""
+PROBLEM_KIND_MISSING: ProblemKind.ValueType  # 2
+"""A sealed event is not there."""
+PROBLEM_KIND_BROKEN_LINK: ProblemKind.ValueType  # 3
+"""A link of the chain is not there, or does not follow from the one before."""
+PROBLEM_KIND_CUT_OFF: ProblemKind.ValueType  # 4
+"""The chain ends before the point that a checkpoint or the head vouches for."""
+PROBLEM_KIND_UNSEALED: ProblemKind.ValueType  # 5
+"""An event is there that was never sealed."""
+PROBLEM_KIND_CHECKPOINT: ProblemKind.ValueType  # 6
+"""A checkpoint's signature or root does not hold."""
+Global___ProblemKind: _TypeAlias = ProblemKind  # noqa: Y015
+
 @_typing.final
 class AuditEvent(_message.Message):
     """One entry, written in the same transaction as its effect."""
@@ -95,14 +171,20 @@ class AuditEvent(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    ACTOR_AGENT_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    PERSONAL_FIELD_NUMBER: _builtins.int
+    IS_ERASED_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; rises with time."""
     tenant_id: _builtins.str
-    """The owner."""
+    """The owner; the nil UUID: the installation itself."""
     actor_type: Global___ActorType.ValueType
     """Who, by kind."""
     actor_id: _builtins.str
-    """Who: a token's key id, "admin", or a worker's id."""
+    """Who: a token's key id, "admin", an operator's id, a service's name, or a worker's id."""
     actor_address: _builtins.str
     """Address of the caller as the gateway saw it; may be empty."""
     action: _builtins.str
@@ -119,6 +201,18 @@ class AuditEvent(_message.Message):
     """The x-request-id that the caller got back."""
     details: _builtins.str
     """What changed, as a JSON object without secrets: attribute names for resources, fields for the rest."""
+    actor_agent: _builtins.str
+    """User-Agent of the caller as the gateway saw it, at most 200 characters; may be empty."""
+    trace_id: _builtins.str
+    """The trace (W3C Trace Context, 32 hex digits) that the action was part of; may be empty."""
+    personal: _builtins.str
+    """Names and values that belong to a person, as a JSON object: only if asked for; empty if there are none, or erased."""
+    is_erased: _builtins.bool
+    """Whether there were personal values that have been erased."""
+    seq: _builtins.int
+    """Its place in the tenant's chain, from 1; 0 as long as it is not sealed (a second or so)."""
+    hash: _builtins.bytes
+    """SHA-256 over the previous event's hash and this event, see docs/audit.md; empty as long as it is not sealed."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When, UTC."""
@@ -139,14 +233,488 @@ class AuditEvent(_message.Message):
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
         details: _builtins.str = ...,
+        actor_agent: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
+        personal: _builtins.str = ...,
+        is_erased: _builtins.bool = ...,
+        seq: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_address", b"actor_address", "actor_id", b"actor_id", "actor_type", b"actor_type", "details", b"details", "id", b"id", "outcome", b"outcome", "reason", b"reason", "request_id", b"request_id", "resource_id", b"resource_id", "resource_type", b"resource_type", "tenant_id", b"tenant_id", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_address", b"actor_address", "actor_agent", b"actor_agent", "actor_id", b"actor_id", "actor_type", b"actor_type", "details", b"details", "hash", b"hash", "id", b"id", "is_erased", b"is_erased", "outcome", b"outcome", "personal", b"personal", "reason", b"reason", "request_id", b"request_id", "resource_id", b"resource_id", "resource_type", b"resource_type", "seq", b"seq", "tenant_id", b"tenant_id", "time", b"time", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
+
+@_typing.final
+class AuditFilter(_message.Message):
+    """Which events are meant. Conditions are joined by "and"; an empty one does not restrict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_TYPE_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    actor_type: Global___ActorType.ValueType
+    """Exactly this kind of actor."""
+    actor_id: _builtins.str
+    """Exactly this actor_id."""
+    action: _builtins.str
+    """Exactly this action, or all of a noun: "token.*"."""
+    resource_type: _builtins.str
+    """Exactly this resource_type."""
+    resource_id: _builtins.str
+    """Exactly this resource_id."""
+    outcome: Global___Outcome.ValueType
+    """Exactly this outcome."""
+    request_id: _builtins.str
+    """Exactly this request_id."""
+    trace_id: _builtins.str
+    """Exactly this trace_id."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Not before."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Before."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        actor_type: Global___ActorType.ValueType = ...,
+        actor_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        resource_type: _builtins.str = ...,
+        resource_id: _builtins.str = ...,
+        outcome: Global___Outcome.ValueType = ...,
+        request_id: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_id", b"actor_id", "actor_type", b"actor_type", "end_time", b"end_time", "outcome", b"outcome", "request_id", b"request_id", "resource_id", b"resource_id", "resource_type", b"resource_type", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditFilter: _TypeAlias = AuditFilter  # noqa: Y015
+
+@_typing.final
+class Problem(_message.Message):
+    """One thing that is wrong with a trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    kind: Global___ProblemKind.ValueType
+    """What."""
+    seq: _builtins.int
+    """Where in the chain; 0: outside of it."""
+    event_id: _builtins.str
+    """Which event, if it is known."""
+    description: _builtins.str
+    """In words."""
+    def __init__(
+        self,
+        *,
+        kind: Global___ProblemKind.ValueType = ...,
+        seq: _builtins.int = ...,
+        event_id: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "event_id", b"event_id", "kind", b"kind", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Problem: _TypeAlias = Problem  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """A signed statement about the heads of all chains at one moment (docs/audit.md)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts up from 1."""
+    root: _builtins.bytes
+    """Root of the Merkle tree over the heads (RFC 6962 hashing)."""
+    heads: _builtins.int
+    """How many heads it covers."""
+    key_id: _builtins.str
+    """Which key signed it."""
+    signature: _builtins.bytes
+    """Ed25519 over the canonical statement."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        root: _builtins.bytes = ...,
+        heads: _builtins.int = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "key_id", b"key_id", "number", b"number", "root", b"root", "signature", b"signature", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class TailAuditEventsRequest(_message.Message):
+    """Request of TailAuditEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    INCLUDE_PERSONAL_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner; the nil UUID: the installation itself."""
+    after_seq: _builtins.int
+    """Begin behind this place in the chain. Absent: with what comes from now on."""
+    include_personal: _builtins.bool
+    """Whether personal values are wanted."""
+    @_builtins.property
+    def filter(self) -> Global___AuditFilter:
+        """Which events; times are ignored."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___AuditFilter | None = ...,
+        after_seq: _builtins.int | None = ...,
+        include_personal: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "filter", b"filter", "include_personal", b"include_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
+    _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_seq) -> _WhichOneofReturnType__after_seq | None: ...
+
+Global___TailAuditEventsRequest: _TypeAlias = TailAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class TailAuditEventsResponse(_message.Message):
+    """One message of TailAuditEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """Everything up to here was looked at: after_seq of the next call."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]:
+        """In the order of the chain; empty: a sign of life, each 15 s."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___AuditEvent] | None = ...,
+        seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailAuditEventsResponse: _TypeAlias = TailAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class ExportAuditEventsRequest(_message.Message):
+    """Request of ExportAuditEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    INCLUDE_PERSONAL_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner; the nil UUID: the installation itself."""
+    format: Global___ExportFormat.ValueType
+    """The form."""
+    include_personal: _builtins.bool
+    """Whether personal values are wanted."""
+    @_builtins.property
+    def filter(self) -> Global___AuditFilter:
+        """Which events. An export that is to be verified offline has no condition but times."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___AuditFilter | None = ...,
+        format: Global___ExportFormat.ValueType = ...,
+        include_personal: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "format", b"format", "include_personal", b"include_personal", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditEventsRequest: _TypeAlias = ExportAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class ExportAuditEventsResponse(_message.Message):
+    """One piece of an export."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The file's next bytes, whole lines."""
+    events: _builtins.int
+    """So many events so far."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditEventsResponse: _TypeAlias = ExportAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyAuditTrailRequest(_message.Message):
+    """Request of VerifyAuditTrail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner; the nil UUID: the installation itself."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditTrailRequest: _TypeAlias = VerifyAuditTrailRequest  # noqa: Y015
+
+@_typing.final
+class VerifyAuditTrailResponse(_message.Message):
+    """Progress of VerifyAuditTrail; the last message has the verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    IS_DONE_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    verified: _builtins.int
+    """Events verified so far."""
+    total: _builtins.int
+    """Events there are."""
+    is_done: _builtins.bool
+    """Whether this is the last message."""
+    last_seq: _builtins.int
+    """Where the chain ends."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """What is wrong, the first 100; none: the trail is whole."""
+
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """The newest checkpoint that was verified; absent: there is none."""
+
+    def __init__(
+        self,
+        *,
+        verified: _builtins.int = ...,
+        total: _builtins.int = ...,
+        is_done: _builtins.bool = ...,
+        problems: _abc.Iterable[Global___Problem] | None = ...,
+        last_seq: _builtins.int = ...,
+        checkpoint: Global___Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "is_done", b"is_done", "last_seq", b"last_seq", "problems", b"problems", "total", b"total", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyAuditTrailResponse: _TypeAlias = VerifyAuditTrailResponse  # noqa: Y015
+
+@_typing.final
+class CreateCheckpointRequest(_message.Message):
+    """Request of CreateCheckpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCheckpointRequest: _TypeAlias = CreateCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class CreateCheckpointResponse(_message.Message):
+    """Response of CreateCheckpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """As written outside the database."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: Global___Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCheckpointResponse: _TypeAlias = CreateCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class GetCheckpointKeyRequest(_message.Message):
+    """Request of GetCheckpointKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointKeyRequest: _TypeAlias = GetCheckpointKeyRequest  # noqa: Y015
+
+@_typing.final
+class GetCheckpointKeyResponse(_message.Message):
+    """Response of GetCheckpointKey."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Names the key in checkpoints."""
+    public_key: _builtins.bytes
+    """The Ed25519 public key, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointKeyResponse: _TypeAlias = GetCheckpointKeyResponse  # noqa: Y015
+
+@_typing.final
+class EraseSubjectRequest(_message.Message):
+    """Request of EraseSubject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    RESOURCE_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owner."""
+    resource_id: _builtins.str
+    """The deleted user's id. FAILED_PRECONDITION as long as the user is in the directory."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        resource_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resource_id", b"resource_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseSubjectRequest: _TypeAlias = EraseSubjectRequest  # noqa: Y015
+
+@_typing.final
+class EraseSubjectResponse(_message.Message):
+    """Response of EraseSubject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    """In so many events there were personal values."""
+    def __init__(
+        self,
+        *,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseSubjectResponse: _TypeAlias = EraseSubjectResponse  # noqa: Y015
 
 @_typing.final
 class ListAuditEventsRequest(_message.Message):
@@ -163,12 +731,17 @@ class ListAuditEventsRequest(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACTOR_TYPE_FIELD_NUMBER: _builtins.int
+    RESOURCE_TYPE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_PERSONAL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     actor_id: _builtins.str
     """Exactly this actor_id."""
     action: _builtins.str
-    """Exactly this action."""
+    """Exactly this action, or all of a noun: "token.*"."""
     resource_id: _builtins.str
     """Exactly this resource_id."""
     outcome: Global___Outcome.ValueType
@@ -177,6 +750,16 @@ class ListAuditEventsRequest(_message.Message):
     """At most this many; 0 means 100."""
     page_token: _builtins.str
     """From the previous response; empty for the first page."""
+    actor_type: Global___ActorType.ValueType
+    """Exactly this kind of actor; unspecified: any."""
+    resource_type: _builtins.str
+    """Exactly this resource_type."""
+    request_id: _builtins.str
+    """Exactly this request_id."""
+    trace_id: _builtins.str
+    """Exactly this trace_id."""
+    include_personal: _builtins.bool
+    """Whether personal values are wanted."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Not before."""
@@ -197,10 +780,15 @@ class ListAuditEventsRequest(_message.Message):
         outcome: Global___Outcome.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        actor_type: Global___ActorType.ValueType = ...,
+        resource_type: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
+        include_personal: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_id", b"actor_id", "end_time", b"end_time", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "resource_id", b"resource_id", "start_time", b"start_time", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_id", b"actor_id", "actor_type", b"actor_type", "end_time", b"end_time", "include_personal", b"include_personal", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id", "resource_id", b"resource_id", "resource_type", b"resource_type", "start_time", b"start_time", "tenant_id", b"tenant_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

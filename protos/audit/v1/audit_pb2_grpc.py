@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AuditServiceStub:
-    """Reads the trail.
+    """Reads, exports and verifies the trail, and erases persons from it.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,86 @@ class AuditServiceStub:
                 request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.TailAuditEvents = channel.unary_stream(
+                '/muster.audit.v1.AuditService/TailAuditEvents',
+                request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.TailAuditEventsRequest.SerializeToString,
+                response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.TailAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.ExportAuditEvents = channel.unary_stream(
+                '/muster.audit.v1.AuditService/ExportAuditEvents',
+                request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.ExportAuditEventsRequest.SerializeToString,
+                response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.ExportAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAuditTrail = channel.unary_stream(
+                '/muster.audit.v1.AuditService/VerifyAuditTrail',
+                request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.SerializeToString,
+                response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.VerifyAuditTrailResponse.FromString,
+                _registered_method=True)
+        self.CreateCheckpoint = channel.unary_unary(
+                '/muster.audit.v1.AuditService/CreateCheckpoint',
+                request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.CreateCheckpointRequest.SerializeToString,
+                response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.CreateCheckpointResponse.FromString,
+                _registered_method=True)
+        self.GetCheckpointKey = channel.unary_unary(
+                '/muster.audit.v1.AuditService/GetCheckpointKey',
+                request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointKeyRequest.SerializeToString,
+                response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointKeyResponse.FromString,
+                _registered_method=True)
+        self.EraseSubject = channel.unary_unary(
+                '/muster.audit.v1.AuditService/EraseSubject',
+                request_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.EraseSubjectRequest.SerializeToString,
+                response_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.EraseSubjectResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
-    """Reads the trail.
+    """Reads, exports and verifies the trail, and erases persons from it.
     """
 
     def ListAuditEvents(self, request, context):
         """Lists a tenant's events, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailAuditEvents(self, request, context):
+        """Sends events as they are sealed, in the order of the chain, until the caller ends the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAuditEvents(self, request, context):
+        """Sends a tenant's events, oldest first, as a file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAuditTrail(self, request, context):
+        """Verifies a tenant's chain against its events, its head and the checkpoints; the last message has the verdict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCheckpoint(self, request, context):
+        """Makes a checkpoint now. FAILED_PRECONDITION if checkpoints are not configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpointKey(self, request, context):
+        """The public key that checkpoints are verified with. FAILED_PRECONDITION if checkpoints are not configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseSubject(self, request, context):
+        """Erases a deleted user from the trail: destroys the key of the personal values. The chain stays whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +133,36 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.ListAuditEventsResponse.SerializeToString,
             ),
+            'TailAuditEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailAuditEvents,
+                    request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.TailAuditEventsRequest.FromString,
+                    response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.TailAuditEventsResponse.SerializeToString,
+            ),
+            'ExportAuditEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAuditEvents,
+                    request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.ExportAuditEventsRequest.FromString,
+                    response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.ExportAuditEventsResponse.SerializeToString,
+            ),
+            'VerifyAuditTrail': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyAuditTrail,
+                    request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.FromString,
+                    response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.VerifyAuditTrailResponse.SerializeToString,
+            ),
+            'CreateCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCheckpoint,
+                    request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.CreateCheckpointRequest.FromString,
+                    response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.CreateCheckpointResponse.SerializeToString,
+            ),
+            'GetCheckpointKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpointKey,
+                    request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointKeyRequest.FromString,
+                    response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointKeyResponse.SerializeToString,
+            ),
+            'EraseSubject': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseSubject,
+                    request_deserializer=protos_dot_audit_dot_v1_dot_audit__pb2.EraseSubjectRequest.FromString,
+                    response_serializer=protos_dot_audit_dot_v1_dot_audit__pb2.EraseSubjectResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'muster.audit.v1.AuditService', rpc_method_handlers)
@@ -70,7 +172,7 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService:
-    """Reads the trail.
+    """Reads, exports and verifies the trail, and erases persons from it.
     """
 
     @staticmethod
@@ -90,6 +192,168 @@ class AuditService:
             '/muster.audit.v1.AuditService/ListAuditEvents',
             protos_dot_audit_dot_v1_dot_audit__pb2.ListAuditEventsRequest.SerializeToString,
             protos_dot_audit_dot_v1_dot_audit__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/muster.audit.v1.AuditService/TailAuditEvents',
+            protos_dot_audit_dot_v1_dot_audit__pb2.TailAuditEventsRequest.SerializeToString,
+            protos_dot_audit_dot_v1_dot_audit__pb2.TailAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/muster.audit.v1.AuditService/ExportAuditEvents',
+            protos_dot_audit_dot_v1_dot_audit__pb2.ExportAuditEventsRequest.SerializeToString,
+            protos_dot_audit_dot_v1_dot_audit__pb2.ExportAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAuditTrail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/muster.audit.v1.AuditService/VerifyAuditTrail',
+            protos_dot_audit_dot_v1_dot_audit__pb2.VerifyAuditTrailRequest.SerializeToString,
+            protos_dot_audit_dot_v1_dot_audit__pb2.VerifyAuditTrailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.audit.v1.AuditService/CreateCheckpoint',
+            protos_dot_audit_dot_v1_dot_audit__pb2.CreateCheckpointRequest.SerializeToString,
+            protos_dot_audit_dot_v1_dot_audit__pb2.CreateCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpointKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.audit.v1.AuditService/GetCheckpointKey',
+            protos_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointKeyRequest.SerializeToString,
+            protos_dot_audit_dot_v1_dot_audit__pb2.GetCheckpointKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseSubject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.audit.v1.AuditService/EraseSubject',
+            protos_dot_audit_dot_v1_dot_audit__pb2.EraseSubjectRequest.SerializeToString,
+            protos_dot_audit_dot_v1_dot_audit__pb2.EraseSubjectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """Reads the trail."""
+    """Reads, exports and verifies the trail, and erases persons from it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,41 @@ class AuditServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]
     """Lists a tenant's events, newest first."""
+    TailAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.TailAuditEventsRequest, _audit_pb2.TailAuditEventsResponse]
+    """Sends events as they are sealed, in the order of the chain, until the caller ends the call."""
+    ExportAuditEvents: _grpc.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]
+    """Sends a tenant's events, oldest first, as a file."""
+    VerifyAuditTrail: _grpc.UnaryStreamMultiCallable[_audit_pb2.VerifyAuditTrailRequest, _audit_pb2.VerifyAuditTrailResponse]
+    """Verifies a tenant's chain against its events, its head and the checkpoints; the last message has the verdict."""
+    CreateCheckpoint: _grpc.UnaryUnaryMultiCallable[_audit_pb2.CreateCheckpointRequest, _audit_pb2.CreateCheckpointResponse]
+    """Makes a checkpoint now. FAILED_PRECONDITION if checkpoints are not configured."""
+    GetCheckpointKey: _grpc.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointKeyRequest, _audit_pb2.GetCheckpointKeyResponse]
+    """The public key that checkpoints are verified with. FAILED_PRECONDITION if checkpoints are not configured."""
+    EraseSubject: _grpc.UnaryUnaryMultiCallable[_audit_pb2.EraseSubjectRequest, _audit_pb2.EraseSubjectResponse]
+    """Erases a deleted user from the trail: destroys the key of the personal values. The chain stays whole."""
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """Reads the trail."""
+    """Reads, exports and verifies the trail, and erases persons from it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListAuditEventsRequest, _audit_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Lists a tenant's events, newest first."""
+    TailAuditEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.TailAuditEventsRequest, _audit_pb2.TailAuditEventsResponse]  # type: ignore[assignment]
+    """Sends events as they are sealed, in the order of the chain, until the caller ends the call."""
+    ExportAuditEvents: _aio.UnaryStreamMultiCallable[_audit_pb2.ExportAuditEventsRequest, _audit_pb2.ExportAuditEventsResponse]  # type: ignore[assignment]
+    """Sends a tenant's events, oldest first, as a file."""
+    VerifyAuditTrail: _aio.UnaryStreamMultiCallable[_audit_pb2.VerifyAuditTrailRequest, _audit_pb2.VerifyAuditTrailResponse]  # type: ignore[assignment]
+    """Verifies a tenant's chain against its events, its head and the checkpoints; the last message has the verdict."""
+    CreateCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_pb2.CreateCheckpointRequest, _audit_pb2.CreateCheckpointResponse]  # type: ignore[assignment]
+    """Makes a checkpoint now. FAILED_PRECONDITION if checkpoints are not configured."""
+    GetCheckpointKey: _aio.UnaryUnaryMultiCallable[_audit_pb2.GetCheckpointKeyRequest, _audit_pb2.GetCheckpointKeyResponse]  # type: ignore[assignment]
+    """The public key that checkpoints are verified with. FAILED_PRECONDITION if checkpoints are not configured."""
+    EraseSubject: _aio.UnaryUnaryMultiCallable[_audit_pb2.EraseSubjectRequest, _audit_pb2.EraseSubjectResponse]  # type: ignore[assignment]
+    """Erases a deleted user from the trail: destroys the key of the personal values. The chain stays whole."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads the trail."""
+    """Reads, exports and verifies the trail, and erases persons from it."""
 
     @_abc_1.abstractmethod
     def ListAuditEvents(
@@ -54,5 +78,53 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListAuditEventsResponse, _abc.Awaitable[_audit_pb2.ListAuditEventsResponse]]:
         """Lists a tenant's events, newest first."""
+
+    @_abc_1.abstractmethod
+    def TailAuditEvents(
+        self,
+        request: _audit_pb2.TailAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.TailAuditEventsResponse], _abc.AsyncIterator[_audit_pb2.TailAuditEventsResponse]]:
+        """Sends events as they are sealed, in the order of the chain, until the caller ends the call."""
+
+    @_abc_1.abstractmethod
+    def ExportAuditEvents(
+        self,
+        request: _audit_pb2.ExportAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.ExportAuditEventsResponse], _abc.AsyncIterator[_audit_pb2.ExportAuditEventsResponse]]:
+        """Sends a tenant's events, oldest first, as a file."""
+
+    @_abc_1.abstractmethod
+    def VerifyAuditTrail(
+        self,
+        request: _audit_pb2.VerifyAuditTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_audit_pb2.VerifyAuditTrailResponse], _abc.AsyncIterator[_audit_pb2.VerifyAuditTrailResponse]]:
+        """Verifies a tenant's chain against its events, its head and the checkpoints; the last message has the verdict."""
+
+    @_abc_1.abstractmethod
+    def CreateCheckpoint(
+        self,
+        request: _audit_pb2.CreateCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.CreateCheckpointResponse, _abc.Awaitable[_audit_pb2.CreateCheckpointResponse]]:
+        """Makes a checkpoint now. FAILED_PRECONDITION if checkpoints are not configured."""
+
+    @_abc_1.abstractmethod
+    def GetCheckpointKey(
+        self,
+        request: _audit_pb2.GetCheckpointKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.GetCheckpointKeyResponse, _abc.Awaitable[_audit_pb2.GetCheckpointKeyResponse]]:
+        """The public key that checkpoints are verified with. FAILED_PRECONDITION if checkpoints are not configured."""
+
+    @_abc_1.abstractmethod
+    def EraseSubject(
+        self,
+        request: _audit_pb2.EraseSubjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audit_pb2.EraseSubjectResponse, _abc.Awaitable[_audit_pb2.EraseSubjectResponse]]:
+        """Erases a deleted user from the trail: destroys the key of the personal values. The chain stays whole."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

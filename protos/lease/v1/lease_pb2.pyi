@@ -110,6 +110,8 @@ class _LossReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LossReason
     """Its time ran out, or somebody else has it."""
     LOSS_REASON_EPOCH: _LossReason.ValueType  # 2
     """The queue was lost and rebuilt."""
+    LOSS_REASON_REVOKED: _LossReason.ValueType  # 3
+    """Its tenant was suspended or deleted: stop at once."""
 
 class LossReason(_LossReason, metaclass=_LossReasonEnumTypeWrapper):
     """Why a lease ended before its result."""
@@ -120,6 +122,8 @@ LOSS_REASON_EXPIRED: LossReason.ValueType  # 1
 """Its time ran out, or somebody else has it."""
 LOSS_REASON_EPOCH: LossReason.ValueType  # 2
 """The queue was lost and rebuilt."""
+LOSS_REASON_REVOKED: LossReason.ValueType  # 3
+"""Its tenant was suspended or deleted: stop at once."""
 Global___LossReason: _TypeAlias = LossReason  # noqa: Y015
 
 @_typing.final
@@ -209,22 +213,26 @@ class Held(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Which resource in which target."""
     epoch: _builtins.int
     """The queue's life."""
     fence: _builtins.int
     """Rises over all claims; with epoch, names exactly one lease."""
+    grant: _builtins.bytes
+    """What came with the lease: proves that it was granted to this worker."""
     def __init__(
         self,
         *,
         key: _builtins.bytes = ...,
         epoch: _builtins.int = ...,
         fence: _builtins.int = ...,
+        grant: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "fence", b"fence", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "fence", b"fence", "grant", b"grant", "key", b"key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,7 +345,7 @@ class Nack(_message.Message):
     """The account's id, if it became known before the failure."""
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
-        """Not before this long; absent: the server chooses (full jitter)."""
+        """Not before this long, an hour at most; absent: the server chooses (full jitter)."""
 
     def __init__(
         self,
@@ -523,6 +531,7 @@ class Lease(_message.Message):
     REMOTE_ID_FIELD_NUMBER: _builtins.int
     TARGET_ID_FIELD_NUMBER: _builtins.int
     FORMER_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Which resource in which target: tenant, target and resource id, 16 bytes each."""
     epoch: _builtins.int
@@ -541,6 +550,8 @@ class Lease(_message.Message):
     """The id in the target, if the link is known."""
     target_id: _builtins.str
     """The target; its snapshot was or is sent on this stream."""
+    grant: _builtins.bytes
+    """To be shown with every call about this lease: good for this worker and this lease only."""
     @_builtins.property
     def desired(self) -> _directory_pb2.Resource:
         """Desired state; absent: the resource was deleted and must go from the target. Its document has no members."""
@@ -563,10 +574,11 @@ class Lease(_message.Message):
         remote_id: _builtins.str = ...,
         target_id: _builtins.str = ...,
         former: Global___FormerResource | None = ...,
+        grant: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["desired", b"desired", "former", b"former"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "desired", b"desired", "epoch", b"epoch", "fence", b"fence", "former", b"former", "key", b"key", "remote_id", b"remote_id", "stale", b"stale", "target_id", b"target_id", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "desired", b"desired", "epoch", b"epoch", "fence", b"fence", "former", b"former", "grant", b"grant", "key", b"key", "remote_id", b"remote_id", "stale", b"stale", "target_id", b"target_id", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,6 +647,9 @@ class StreamLeaseMembersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """As in Hello: the worker to whom the lease was granted."""
     @_builtins.property
     def lease(self) -> Global___Held:
         """The lease of the group."""
@@ -643,10 +658,11 @@ class StreamLeaseMembersRequest(_message.Message):
         self,
         *,
         lease: Global___Held | None = ...,
+        worker_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TenantState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TenantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TenantState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TENANT_STATE_UNSPECIFIED: _TenantState.ValueType  # 0
+    """Never sent."""
+    TENANT_STATE_ACTIVE: _TenantState.ValueType  # 1
+    """It is."""
+    TENANT_STATE_SUSPENDED: _TenantState.ValueType  # 2
+    """SCIM answers 403 and no target is written; nothing is lost."""
+    TENANT_STATE_DELETED: _TenantState.ValueType  # 3
+    """Its tokens are refused; its data goes at purge_time."""
+
+class TenantState(_TenantState, metaclass=_TenantStateEnumTypeWrapper):
+    """Whether a tenant is served."""
+
+TENANT_STATE_UNSPECIFIED: TenantState.ValueType  # 0
+"""Never sent."""
+TENANT_STATE_ACTIVE: TenantState.ValueType  # 1
+"""It is."""
+TENANT_STATE_SUSPENDED: TenantState.ValueType  # 2
+"""SCIM answers 403 and no target is written; nothing is lost."""
+TENANT_STATE_DELETED: TenantState.ValueType  # 3
+"""Its tokens are refused; its data goes at purge_time."""
+Global___TenantState: _TypeAlias = TenantState  # noqa: Y015
+
 class _IdentityProvider:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -150,12 +178,24 @@ class Tenant(_message.Message):
     IDENTITY_PROVIDER_FIELD_NUMBER: _builtins.int
     COMPATIBILITY_FIELD_NUMBER: _builtins.int
     EFFECTIVE_COMPATIBILITY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SUSPEND_TIME_FIELD_NUMBER: _builtins.int
+    SUSPEND_REASON_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
+    PURGE_TIME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_LIMITS_FIELD_NUMBER: _builtins.int
+    AUDIT_RETENTION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the server."""
     display_name: _builtins.str
     """What people call the customer, 1 to 200 characters."""
     identity_provider: Global___IdentityProvider.ValueType
     """Which identity provider pushes: presets the compatibility."""
+    state: Global___TenantState.ValueType
+    """Whether it is served. Output only: see SuspendTenant and DeleteTenant."""
+    suspend_reason: _builtins.str
+    """Why it is suspended, in words for people."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Creation time, UTC."""
@@ -168,6 +208,30 @@ class Tenant(_message.Message):
     def effective_compatibility(self) -> Global___Compatibility:
         """All switches as they are in force. Output only."""
 
+    @_builtins.property
+    def suspend_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is suspended. Absent: it is not."""
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was deleted. Absent: it is not."""
+
+    @_builtins.property
+    def purge_time(self) -> _timestamp_pb2.Timestamp:
+        """When its data goes, for good: until then RestoreTenant brings it back. Absent: it is not deleted."""
+
+    @_builtins.property
+    def limits(self) -> Global___TenantLimits:
+        """The limits that differ from the installation's; absent ones follow it."""
+
+    @_builtins.property
+    def effective_limits(self) -> Global___TenantLimits:
+        """All limits as they are in force. Output only."""
+
+    @_builtins.property
+    def audit_retention(self) -> _duration_pb2.Duration:
+        """How long audit events are kept, 1 to 3,650 days; 400 days if absent on creation."""
+
     def __init__(
         self,
         *,
@@ -177,14 +241,95 @@ class Tenant(_message.Message):
         identity_provider: Global___IdentityProvider.ValueType = ...,
         compatibility: Global___Compatibility | None = ...,
         effective_compatibility: Global___Compatibility | None = ...,
+        state: Global___TenantState.ValueType = ...,
+        suspend_time: _timestamp_pb2.Timestamp | None = ...,
+        suspend_reason: _builtins.str = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
+        purge_time: _timestamp_pb2.Timestamp | None = ...,
+        limits: Global___TenantLimits | None = ...,
+        effective_limits: Global___TenantLimits | None = ...,
+        audit_retention: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compatibility", b"compatibility", "create_time", b"create_time", "effective_compatibility", b"effective_compatibility"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_retention", b"audit_retention", "compatibility", b"compatibility", "create_time", b"create_time", "delete_time", b"delete_time", "effective_compatibility", b"effective_compatibility", "effective_limits", b"effective_limits", "limits", b"limits", "purge_time", b"purge_time", "suspend_time", b"suspend_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatibility", b"compatibility", "create_time", b"create_time", "display_name", b"display_name", "effective_compatibility", b"effective_compatibility", "id", b"id", "identity_provider", b"identity_provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_retention", b"audit_retention", "compatibility", b"compatibility", "create_time", b"create_time", "delete_time", b"delete_time", "display_name", b"display_name", "effective_compatibility", b"effective_compatibility", "effective_limits", b"effective_limits", "id", b"id", "identity_provider", b"identity_provider", "limits", b"limits", "purge_time", b"purge_time", "state", b"state", "suspend_reason", b"suspend_reason", "suspend_time", b"suspend_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class TenantLimits(_message.Message):
+    """What one tenant may use. Each limit that is reached is a clear error, and nothing is half done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    MAX_BODY_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_BULK_OPERATIONS_FIELD_NUMBER: _builtins.int
+    MAX_BULK_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_USERS_FIELD_NUMBER: _builtins.int
+    MAX_ACTIVE_TOKENS_FIELD_NUMBER: _builtins.int
+    requests_per_second: _builtins.int
+    """SCIM requests a second over all gateways, on average; more is 429 with Retry-After."""
+    burst: _builtins.int
+    """So many SCIM requests may come at once."""
+    max_body_bytes: _builtins.int
+    """Largest body of a SCIM request, in bytes; more is 413. Never above what the gateway allows."""
+    max_bulk_operations: _builtins.int
+    """Most operations of a bulk request; more is 413."""
+    max_bulk_bytes: _builtins.int
+    """Largest body of a bulk request, in bytes; more is 413."""
+    max_users: _builtins.int
+    """Most users; creating one more is 403. 0: as many as there are."""
+    max_active_tokens: _builtins.int
+    """Most SCIM tokens that work at the same time."""
+    def __init__(
+        self,
+        *,
+        requests_per_second: _builtins.int | None = ...,
+        burst: _builtins.int | None = ...,
+        max_body_bytes: _builtins.int | None = ...,
+        max_bulk_operations: _builtins.int | None = ...,
+        max_bulk_bytes: _builtins.int | None = ...,
+        max_users: _builtins.int | None = ...,
+        max_active_tokens: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "_max_active_tokens", b"_max_active_tokens", "_max_body_bytes", b"_max_body_bytes", "_max_bulk_bytes", b"_max_bulk_bytes", "_max_bulk_operations", b"_max_bulk_operations", "_max_users", b"_max_users", "_requests_per_second", b"_requests_per_second", "burst", b"burst", "max_active_tokens", b"max_active_tokens", "max_body_bytes", b"max_body_bytes", "max_bulk_bytes", b"max_bulk_bytes", "max_bulk_operations", b"max_bulk_operations", "max_users", b"max_users", "requests_per_second", b"requests_per_second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_burst", b"_burst", "_max_active_tokens", b"_max_active_tokens", "_max_body_bytes", b"_max_body_bytes", "_max_bulk_bytes", b"_max_bulk_bytes", "_max_bulk_operations", b"_max_bulk_operations", "_max_users", b"_max_users", "_requests_per_second", b"_requests_per_second", "burst", b"burst", "max_active_tokens", b"max_active_tokens", "max_body_bytes", b"max_body_bytes", "max_bulk_bytes", b"max_bulk_bytes", "max_bulk_operations", b"max_bulk_operations", "max_users", b"max_users", "requests_per_second", b"requests_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__burst: _TypeAlias = _typing.Literal["burst"]  # noqa: Y015
+    _WhichOneofArgType__burst: _TypeAlias = _typing.Literal["_burst", b"_burst"]  # noqa: Y015
+    _WhichOneofReturnType__max_active_tokens: _TypeAlias = _typing.Literal["max_active_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_active_tokens: _TypeAlias = _typing.Literal["_max_active_tokens", b"_max_active_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__max_body_bytes: _TypeAlias = _typing.Literal["max_body_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_body_bytes: _TypeAlias = _typing.Literal["_max_body_bytes", b"_max_body_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__max_bulk_bytes: _TypeAlias = _typing.Literal["max_bulk_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_bulk_bytes: _TypeAlias = _typing.Literal["_max_bulk_bytes", b"_max_bulk_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__max_bulk_operations: _TypeAlias = _typing.Literal["max_bulk_operations"]  # noqa: Y015
+    _WhichOneofArgType__max_bulk_operations: _TypeAlias = _typing.Literal["_max_bulk_operations", b"_max_bulk_operations"]  # noqa: Y015
+    _WhichOneofReturnType__max_users: _TypeAlias = _typing.Literal["max_users"]  # noqa: Y015
+    _WhichOneofArgType__max_users: _TypeAlias = _typing.Literal["_max_users", b"_max_users"]  # noqa: Y015
+    _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
+    _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__burst) -> _WhichOneofReturnType__burst | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_active_tokens) -> _WhichOneofReturnType__max_active_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_body_bytes) -> _WhichOneofReturnType__max_body_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bulk_bytes) -> _WhichOneofReturnType__max_bulk_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_bulk_operations) -> _WhichOneofReturnType__max_bulk_operations | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_users) -> _WhichOneofReturnType__max_users | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__requests_per_second) -> _WhichOneofReturnType__requests_per_second | None: ...
+
+Global___TenantLimits: _TypeAlias = TenantLimits  # noqa: Y015
 
 @_typing.final
 class Compatibility(_message.Message):
@@ -265,6 +410,12 @@ class Token(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    ALLOWED_NETWORKS_FIELD_NUMBER: _builtins.int
+    LAST_USE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_USE_ADDRESS_FIELD_NUMBER: _builtins.int
+    LAST_USE_USER_AGENT_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
+    CREATOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the server."""
     tenant_id: _builtins.str
@@ -273,6 +424,14 @@ class Token(_message.Message):
     """The public part of the token's text (12 base62 characters): names the token in logs and audit."""
     label: _builtins.str
     """A note for people, such as "Okta production"."""
+    last_use_address: _builtins.str
+    """From where; the address as the gateway saw it."""
+    last_use_user_agent: _builtins.str
+    """With what; the User-Agent header, at most 200 characters."""
+    replaces: _builtins.str
+    """The id of the token that it succeeds; empty: none."""
+    creator: _builtins.str
+    """Who made it, as the audit trail names actors."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___Scope.ValueType]:
         """What it may do."""
@@ -289,6 +448,14 @@ class Token(_message.Message):
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """When it was revoked. Absent: not revoked."""
 
+    @_builtins.property
+    def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Networks (CIDR) that it is accepted from; empty: from everywhere."""
+
+    @_builtins.property
+    def last_use_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last used, within half a minute. Absent: never."""
+
     def __init__(
         self,
         *,
@@ -300,10 +467,16 @@ class Token(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        allowed_networks: _abc.Iterable[_builtins.str] | None = ...,
+        last_use_time: _timestamp_pb2.Timestamp | None = ...,
+        last_use_address: _builtins.str = ...,
+        last_use_user_agent: _builtins.str = ...,
+        replaces: _builtins.str = ...,
+        creator: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "key_id", b"key_id", "label", b"label", "revoke_time", b"revoke_time", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "create_time", b"create_time", "creator", b"creator", "expire_time", b"expire_time", "id", b"id", "key_id", b"key_id", "label", b"label", "last_use_address", b"last_use_address", "last_use_time", b"last_use_time", "last_use_user_agent", b"last_use_user_agent", "replaces", b"replaces", "revoke_time", b"revoke_time", "scopes", b"scopes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,6 +567,264 @@ class Target(_message.Message):
 Global___Target: _TypeAlias = Target  # noqa: Y015
 
 @_typing.final
+class SuspendTenantRequest(_message.Message):
+    """Request of SuspendTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The tenant's id."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendTenantRequest: _TypeAlias = SuspendTenantRequest  # noqa: Y015
+
+@_typing.final
+class SuspendTenantResponse(_message.Message):
+    """Response of SuspendTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendTenantResponse: _TypeAlias = SuspendTenantResponse  # noqa: Y015
+
+@_typing.final
+class ResumeTenantRequest(_message.Message):
+    """Request of ResumeTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The tenant's id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTenantRequest: _TypeAlias = ResumeTenantRequest  # noqa: Y015
+
+@_typing.final
+class ResumeTenantResponse(_message.Message):
+    """Response of ResumeTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTenantResponse: _TypeAlias = ResumeTenantResponse  # noqa: Y015
+
+@_typing.final
+class DeleteTenantRequest(_message.Message):
+    """Request of DeleteTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    GRACE_FIELD_NUMBER: _builtins.int
+    CONFIRM_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The tenant's id."""
+    confirm_display_name: _builtins.str
+    """Must be the tenant's display_name: what is deleted is meant."""
+    @_builtins.property
+    def grace(self) -> _duration_pb2.Duration:
+        """How long it can be restored, up to 365 days. Absent: 30 days."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        grace: _duration_pb2.Duration | None = ...,
+        confirm_display_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_display_name", b"confirm_display_name", "grace", b"grace", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTenantRequest: _TypeAlias = DeleteTenantRequest  # noqa: Y015
+
+@_typing.final
+class DeleteTenantResponse(_message.Message):
+    """Response of DeleteTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTenantResponse: _TypeAlias = DeleteTenantResponse  # noqa: Y015
+
+@_typing.final
+class RestoreTenantRequest(_message.Message):
+    """Request of RestoreTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The tenant's id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreTenantRequest: _TypeAlias = RestoreTenantRequest  # noqa: Y015
+
+@_typing.final
+class RestoreTenantResponse(_message.Message):
+    """Response of RestoreTenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tenant(self) -> Global___Tenant:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Global___Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreTenantResponse: _TypeAlias = RestoreTenantResponse  # noqa: Y015
+
+@_typing.final
+class TakePermitsRequest(_message.Message):
+    """Request of TakePermits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    WANT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant's id."""
+    want: _builtins.int
+    """So many are wanted."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        want: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id", "want", b"want"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakePermitsRequest: _TypeAlias = TakePermitsRequest  # noqa: Y015
+
+@_typing.final
+class TakePermitsResponse(_message.Message):
+    """Response of TakePermits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTED_FIELD_NUMBER: _builtins.int
+    VALID_FOR_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    granted: _builtins.int
+    """So many were given, 0 to want. They are good for valid_for and lost afterwards."""
+    @_builtins.property
+    def valid_for(self) -> _duration_pb2.Duration:
+        """How long they are good."""
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """If none was given: when the next one is there."""
+
+    def __init__(
+        self,
+        *,
+        granted: _builtins.int = ...,
+        valid_for: _duration_pb2.Duration | None = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after", "valid_for", b"valid_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted", b"granted", "retry_after", b"retry_after", "valid_for", b"valid_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakePermitsResponse: _TypeAlias = TakePermitsResponse  # noqa: Y015
+
+@_typing.final
 class CreateTenantRequest(_message.Message):
     """Request of CreateTenant."""
 
@@ -401,19 +832,25 @@ class CreateTenantRequest(_message.Message):
 
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     IDENTITY_PROVIDER_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """What people call the customer."""
     identity_provider: Global___IdentityProvider.ValueType
     """Which identity provider will push."""
+    @_builtins.property
+    def limits(self) -> Global___TenantLimits:
+        """Limits that differ from the installation's."""
+
     def __init__(
         self,
         *,
         display_name: _builtins.str = ...,
         identity_provider: Global___IdentityProvider.ValueType = ...,
+        limits: Global___TenantLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "identity_provider", b"identity_provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "identity_provider", b"identity_provider", "limits", b"limits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -457,7 +894,7 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """display_name, identity_provider, compatibility, or a field below compatibility such as "compatibility.replace_creates"; must name at least one."""
+        """display_name, identity_provider, audit_retention, compatibility, limits, or a field below the last two such as "limits.burst"; must name at least one."""
 
     def __init__(
         self,
@@ -551,19 +988,23 @@ class ListTenantsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many; 0 means 100."""
     page_token: _builtins.str
     """From the previous response; empty for the first page."""
+    show_deleted: _builtins.bool
+    """Whether deleted tenants whose data is still there are listed too."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        show_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "show_deleted", b"show_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -598,6 +1039,141 @@ class ListTenantsResponse(_message.Message):
 Global___ListTenantsResponse: _TypeAlias = ListTenantsResponse  # noqa: Y015
 
 @_typing.final
+class TokenUse(_message.Message):
+    """How often one token was used by one client since the last report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Whose token."""
+    token_id: _builtins.str
+    """Which token."""
+    address: _builtins.str
+    """From where, as the gateway saw it."""
+    user_agent: _builtins.str
+    """With what; the User-Agent header."""
+    count: _builtins.int
+    """How many requests."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The last time."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        token_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        address: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "count", b"count", "tenant_id", b"tenant_id", "time", b"time", "token_id", b"token_id", "user_agent", b"user_agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenUse: _TypeAlias = TokenUse  # noqa: Y015
+
+@_typing.final
+class TokenRefusal(_message.Message):
+    """How often one token, or what looked like one, was refused since the last report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """The key id it had; the server knows whose that is, if anybody's."""
+    address: _builtins.str
+    """From where, as the gateway saw it."""
+    user_agent: _builtins.str
+    """With what; the User-Agent header."""
+    cause: _builtins.str
+    """Why: mismatch, revoked, expired, network, scope, throttled."""
+    count: _builtins.int
+    """How often."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The last time."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        address: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cause", b"cause", "count", b"count", "key_id", b"key_id", "time", b"time", "user_agent", b"user_agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenRefusal: _TypeAlias = TokenRefusal  # noqa: Y015
+
+@_typing.final
+class ReportTokenUseRequest(_message.Message):
+    """Request of ReportTokenUse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenUse]:
+        """Uses, one for each token."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenRefusal]:
+        """Refusals, one for each key id, address and cause."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___TokenUse] | None = ...,
+        refusals: _abc.Iterable[Global___TokenRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusals", b"refusals", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportTokenUseRequest: _TypeAlias = ReportTokenUseRequest  # noqa: Y015
+
+@_typing.final
+class ReportTokenUseResponse(_message.Message):
+    """Response of ReportTokenUse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportTokenUseResponse: _TypeAlias = ReportTokenUseResponse  # noqa: Y015
+
+@_typing.final
 class CreateTokenRequest(_message.Message):
     """Request of CreateToken."""
 
@@ -607,17 +1183,25 @@ class CreateTokenRequest(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    ALLOWED_NETWORKS_FIELD_NUMBER: _builtins.int
+    NEVER_EXPIRES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     label: _builtins.str
     """A note for people."""
+    never_expires: _builtins.bool
+    """It never expires; only without ttl."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___Scope.ValueType]:
         """What it may do; empty means read and write."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long it lives, at least a minute. Absent: never expires."""
+        """How long it lives, at least a minute. Absent: 365 days."""
+
+    @_builtins.property
+    def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Networks (CIDR, or single addresses) that it is accepted from; empty: from everywhere."""
 
     def __init__(
         self,
@@ -626,10 +1210,12 @@ class CreateTokenRequest(_message.Message):
         label: _builtins.str = ...,
         scopes: _abc.Iterable[Global___Scope.ValueType] | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        allowed_networks: _abc.Iterable[_builtins.str] | None = ...,
+        never_expires: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "scopes", b"scopes", "tenant_id", b"tenant_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "label", b"label", "never_expires", b"never_expires", "scopes", b"scopes", "tenant_id", b"tenant_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -730,10 +1316,13 @@ class RotateTokenRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     OVERLAP_FIELD_NUMBER: _builtins.int
+    UNTIL_REVOKED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owner."""
     id: _builtins.str
     """The token to replace."""
+    until_revoked: _builtins.bool
+    """The old token goes on working until it is revoked or expires; only without overlap."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
         """How long the old token goes on working; 0 to 7 days. Absent means 24 hours."""
@@ -744,10 +1333,11 @@ class RotateTokenRequest(_message.Message):
         tenant_id: _builtins.str = ...,
         id: _builtins.str = ...,
         overlap: _duration_pb2.Duration | None = ...,
+        until_revoked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "overlap", b"overlap", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "overlap", b"overlap", "tenant_id", b"tenant_id", "until_revoked", b"until_revoked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -844,16 +1434,20 @@ class VerifyTokenRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PRESENTED_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     presented: _builtins.str
     """What stood after "Bearer "."""
+    address: _builtins.str
+    """From where, as the gateway saw it."""
     def __init__(
         self,
         *,
         presented: _builtins.str = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["presented", b"presented"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "presented", b"presented"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,12 +1464,17 @@ class VerifyTokenResponse(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ALLOWED_NETWORKS_FIELD_NUMBER: _builtins.int
+    TENANT_STATE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Whose token it is."""
     token_id: _builtins.str
     """Which token."""
     key_id: _builtins.str
     """Its public part."""
+    tenant_state: Global___TenantState.ValueType
+    """Whether the tenant is served: active or suspended."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___Scope.ValueType]:
         """What it may do."""
@@ -883,6 +1482,14 @@ class VerifyTokenResponse(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """From then on it is refused; caches must look at it. Absent: never."""
+
+    @_builtins.property
+    def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Networks (CIDR) that it is accepted from; empty: from everywhere. Callers that cache the answer must look at them."""
+
+    @_builtins.property
+    def limits(self) -> Global___TenantLimits:
+        """The tenant's limits, all of them."""
 
     def __init__(
         self,
@@ -892,10 +1499,13 @@ class VerifyTokenResponse(_message.Message):
         key_id: _builtins.str = ...,
         scopes: _abc.Iterable[Global___Scope.ValueType] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        allowed_networks: _abc.Iterable[_builtins.str] | None = ...,
+        tenant_state: Global___TenantState.ValueType = ...,
+        limits: Global___TenantLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "key_id", b"key_id", "scopes", b"scopes", "tenant_id", b"tenant_id", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_networks", b"allowed_networks", "expire_time", b"expire_time", "key_id", b"key_id", "limits", b"limits", "scopes", b"scopes", "tenant_id", b"tenant_id", "tenant_state", b"tenant_state", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -927,24 +1537,28 @@ class WatchTokensResponse(_message.Message):
     RESET_FIELD_NUMBER: _builtins.int
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     reset: _builtins.bool
     """Drop every cached verification: events may have been missed."""
     token_id: _builtins.str
     """Drop what is cached for this token id: it was revoked or its expiry changed."""
     heartbeat: _builtins.bool
     """Nothing happened; the stream is alive."""
+    tenant_id: _builtins.str
+    """Drop what is cached for every token of this tenant: its state or its limits changed."""
     def __init__(
         self,
         *,
         reset: _builtins.bool = ...,
         token_id: _builtins.str = ...,
         heartbeat: _builtins.bool = ...,
+        tenant_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "reset", b"reset", "token_id", b"token_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "reset", b"reset", "tenant_id", b"tenant_id", "token_id", b"token_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "reset", b"reset", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "heartbeat", b"heartbeat", "reset", b"reset", "tenant_id", b"tenant_id", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["reset", "token_id", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["reset", "token_id", "heartbeat", "tenant_id"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -55,6 +55,31 @@ class TenantServiceStub:
                 request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantRequest.SerializeToString,
                 response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantResponse.FromString,
                 _registered_method=True)
+        self.SuspendTenant = channel.unary_unary(
+                '/muster.tenancy.v1.TenantService/SuspendTenant',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.SuspendTenantRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.SuspendTenantResponse.FromString,
+                _registered_method=True)
+        self.ResumeTenant = channel.unary_unary(
+                '/muster.tenancy.v1.TenantService/ResumeTenant',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ResumeTenantRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ResumeTenantResponse.FromString,
+                _registered_method=True)
+        self.DeleteTenant = channel.unary_unary(
+                '/muster.tenancy.v1.TenantService/DeleteTenant',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.DeleteTenantRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.DeleteTenantResponse.FromString,
+                _registered_method=True)
+        self.RestoreTenant = channel.unary_unary(
+                '/muster.tenancy.v1.TenantService/RestoreTenant',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.RestoreTenantRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.RestoreTenantResponse.FromString,
+                _registered_method=True)
+        self.TakePermits = channel.unary_unary(
+                '/muster.tenancy.v1.TenantService/TakePermits',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.TakePermitsRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.TakePermitsResponse.FromString,
+                _registered_method=True)
 
 
 class TenantServiceServicer:
@@ -89,6 +114,41 @@ class TenantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SuspendTenant(self, request, context):
+        """Stops serving: SCIM answers 403, leases stop, nothing is lost. Suspending twice is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTenant(self, request, context):
+        """Serves again; what accumulated goes to the targets. Resuming an active tenant is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTenant(self, request, context):
+        """Deletes after a grace period: its tokens are refused at once, its data and its key are gone at purge_time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreTenant(self, request, context):
+        """Takes a deletion back, as long as purge_time has not come. The tenant is as it was before, suspended if it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakePermits(self, request, context):
+        """For gateways: takes permits for SCIM requests out of the tenant's limit, which all gateways share.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +171,31 @@ def add_TenantServiceServicer_to_server(servicer, server):
                     servicer.UpdateTenant,
                     request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantRequest.FromString,
                     response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.UpdateTenantResponse.SerializeToString,
+            ),
+            'SuspendTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendTenant,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.SuspendTenantRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.SuspendTenantResponse.SerializeToString,
+            ),
+            'ResumeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTenant,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ResumeTenantRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ResumeTenantResponse.SerializeToString,
+            ),
+            'DeleteTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTenant,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.DeleteTenantRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.DeleteTenantResponse.SerializeToString,
+            ),
+            'RestoreTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreTenant,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.RestoreTenantRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.RestoreTenantResponse.SerializeToString,
+            ),
+            'TakePermits': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakePermits,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.TakePermitsRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.TakePermitsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -232,6 +317,141 @@ class TenantService:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def SuspendTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TenantService/SuspendTenant',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.SuspendTenantRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.SuspendTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TenantService/ResumeTenant',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ResumeTenantRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ResumeTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TenantService/DeleteTenant',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.DeleteTenantRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.DeleteTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TenantService/RestoreTenant',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.RestoreTenantRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.RestoreTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakePermits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TenantService/TakePermits',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.TakePermitsRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.TakePermitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class TokenServiceStub:
     """Issues, rotates, revokes and verifies SCIM bearer tokens.
@@ -272,6 +492,11 @@ class TokenServiceStub:
                 '/muster.tenancy.v1.TokenService/WatchTokens',
                 request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.WatchTokensRequest.SerializeToString,
                 response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.WatchTokensResponse.FromString,
+                _registered_method=True)
+        self.ReportTokenUse = channel.unary_unary(
+                '/muster.tenancy.v1.TokenService/ReportTokenUse',
+                request_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ReportTokenUseRequest.SerializeToString,
+                response_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ReportTokenUseResponse.FromString,
                 _registered_method=True)
 
 
@@ -315,7 +540,14 @@ class TokenServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchTokens(self, request, context):
-        """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come each second.
+        """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come three times a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportTokenUse(self, request, context):
+        """For gateways, every few seconds: which tokens were used, and which refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -353,6 +585,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     servicer.WatchTokens,
                     request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.WatchTokensRequest.FromString,
                     response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.WatchTokensResponse.SerializeToString,
+            ),
+            'ReportTokenUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportTokenUse,
+                    request_deserializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ReportTokenUseRequest.FromString,
+                    response_serializer=protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ReportTokenUseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -518,6 +755,33 @@ class TokenService:
             '/muster.tenancy.v1.TokenService/WatchTokens',
             protos_dot_tenancy_dot_v1_dot_tenancy__pb2.WatchTokensRequest.SerializeToString,
             protos_dot_tenancy_dot_v1_dot_tenancy__pb2.WatchTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportTokenUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/muster.tenancy.v1.TokenService/ReportTokenUse',
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ReportTokenUseRequest.SerializeToString,
+            protos_dot_tenancy_dot_v1_dot_tenancy__pb2.ReportTokenUseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,16 @@ class TenantServiceStub:
     """Lists tenants in order of creation."""
     UpdateTenant: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.UpdateTenantRequest, _tenancy_pb2.UpdateTenantResponse]
     """Changes a tenant's name, identity provider and compatibility; in force at once."""
+    SuspendTenant: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.SuspendTenantRequest, _tenancy_pb2.SuspendTenantResponse]
+    """Stops serving: SCIM answers 403, leases stop, nothing is lost. Suspending twice is no error."""
+    ResumeTenant: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.ResumeTenantRequest, _tenancy_pb2.ResumeTenantResponse]
+    """Serves again; what accumulated goes to the targets. Resuming an active tenant is no error."""
+    DeleteTenant: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.DeleteTenantRequest, _tenancy_pb2.DeleteTenantResponse]
+    """Deletes after a grace period: its tokens are refused at once, its data and its key are gone at purge_time."""
+    RestoreTenant: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.RestoreTenantRequest, _tenancy_pb2.RestoreTenantResponse]
+    """Takes a deletion back, as long as purge_time has not come. The tenant is as it was before, suspended if it was."""
+    TakePermits: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.TakePermitsRequest, _tenancy_pb2.TakePermitsResponse]
+    """For gateways: takes permits for SCIM requests out of the tenant's limit, which all gateways share."""
 
 @_typing.type_check_only
 class TenantServiceAsyncStub(TenantServiceStub):
@@ -55,6 +65,16 @@ class TenantServiceAsyncStub(TenantServiceStub):
     """Lists tenants in order of creation."""
     UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.UpdateTenantRequest, _tenancy_pb2.UpdateTenantResponse]  # type: ignore[assignment]
     """Changes a tenant's name, identity provider and compatibility; in force at once."""
+    SuspendTenant: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.SuspendTenantRequest, _tenancy_pb2.SuspendTenantResponse]  # type: ignore[assignment]
+    """Stops serving: SCIM answers 403, leases stop, nothing is lost. Suspending twice is no error."""
+    ResumeTenant: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.ResumeTenantRequest, _tenancy_pb2.ResumeTenantResponse]  # type: ignore[assignment]
+    """Serves again; what accumulated goes to the targets. Resuming an active tenant is no error."""
+    DeleteTenant: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.DeleteTenantRequest, _tenancy_pb2.DeleteTenantResponse]  # type: ignore[assignment]
+    """Deletes after a grace period: its tokens are refused at once, its data and its key are gone at purge_time."""
+    RestoreTenant: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.RestoreTenantRequest, _tenancy_pb2.RestoreTenantResponse]  # type: ignore[assignment]
+    """Takes a deletion back, as long as purge_time has not come. The tenant is as it was before, suspended if it was."""
+    TakePermits: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.TakePermitsRequest, _tenancy_pb2.TakePermitsResponse]  # type: ignore[assignment]
+    """For gateways: takes permits for SCIM requests out of the tenant's limit, which all gateways share."""
 
 class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates and lists tenants."""
@@ -91,6 +111,46 @@ class TenantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_tenancy_pb2.UpdateTenantResponse, _abc.Awaitable[_tenancy_pb2.UpdateTenantResponse]]:
         """Changes a tenant's name, identity provider and compatibility; in force at once."""
 
+    @_abc_1.abstractmethod
+    def SuspendTenant(
+        self,
+        request: _tenancy_pb2.SuspendTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.SuspendTenantResponse, _abc.Awaitable[_tenancy_pb2.SuspendTenantResponse]]:
+        """Stops serving: SCIM answers 403, leases stop, nothing is lost. Suspending twice is no error."""
+
+    @_abc_1.abstractmethod
+    def ResumeTenant(
+        self,
+        request: _tenancy_pb2.ResumeTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.ResumeTenantResponse, _abc.Awaitable[_tenancy_pb2.ResumeTenantResponse]]:
+        """Serves again; what accumulated goes to the targets. Resuming an active tenant is no error."""
+
+    @_abc_1.abstractmethod
+    def DeleteTenant(
+        self,
+        request: _tenancy_pb2.DeleteTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.DeleteTenantResponse, _abc.Awaitable[_tenancy_pb2.DeleteTenantResponse]]:
+        """Deletes after a grace period: its tokens are refused at once, its data and its key are gone at purge_time."""
+
+    @_abc_1.abstractmethod
+    def RestoreTenant(
+        self,
+        request: _tenancy_pb2.RestoreTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.RestoreTenantResponse, _abc.Awaitable[_tenancy_pb2.RestoreTenantResponse]]:
+        """Takes a deletion back, as long as purge_time has not come. The tenant is as it was before, suspended if it was."""
+
+    @_abc_1.abstractmethod
+    def TakePermits(
+        self,
+        request: _tenancy_pb2.TakePermitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.TakePermitsResponse, _abc.Awaitable[_tenancy_pb2.TakePermitsResponse]]:
+        """For gateways: takes permits for SCIM requests out of the tenant's limit, which all gateways share."""
+
 def add_TenantServiceServicer_to_server(servicer: TenantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class TokenServiceStub:
@@ -111,7 +171,9 @@ class TokenServiceStub:
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.VerifyTokenRequest, _tenancy_pb2.VerifyTokenResponse]
     """For gateways: whose is this bearer token? UNAUTHENTICATED, with one and the same text, for every reason to refuse."""
     WatchTokens: _grpc.UnaryStreamMultiCallable[_tenancy_pb2.WatchTokensRequest, _tenancy_pb2.WatchTokensResponse]
-    """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come each second."""
+    """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come three times a second."""
+    ReportTokenUse: _grpc.UnaryUnaryMultiCallable[_tenancy_pb2.ReportTokenUseRequest, _tenancy_pb2.ReportTokenUseResponse]
+    """For gateways, every few seconds: which tokens were used, and which refused."""
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
@@ -129,7 +191,9 @@ class TokenServiceAsyncStub(TokenServiceStub):
     VerifyToken: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.VerifyTokenRequest, _tenancy_pb2.VerifyTokenResponse]  # type: ignore[assignment]
     """For gateways: whose is this bearer token? UNAUTHENTICATED, with one and the same text, for every reason to refuse."""
     WatchTokens: _aio.UnaryStreamMultiCallable[_tenancy_pb2.WatchTokensRequest, _tenancy_pb2.WatchTokensResponse]  # type: ignore[assignment]
-    """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come each second."""
+    """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come three times a second."""
+    ReportTokenUse: _aio.UnaryUnaryMultiCallable[_tenancy_pb2.ReportTokenUseRequest, _tenancy_pb2.ReportTokenUseResponse]  # type: ignore[assignment]
+    """For gateways, every few seconds: which tokens were used, and which refused."""
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Issues, rotates, revokes and verifies SCIM bearer tokens."""
@@ -180,7 +244,15 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tenancy_pb2.WatchTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_tenancy_pb2.WatchTokensResponse], _abc.AsyncIterator[_tenancy_pb2.WatchTokensResponse]]:
-        """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come each second."""
+        """For gateways: tells which cached verifications to drop. The first message is always a reset; heartbeats come three times a second."""
+
+    @_abc_1.abstractmethod
+    def ReportTokenUse(
+        self,
+        request: _tenancy_pb2.ReportTokenUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenancy_pb2.ReportTokenUseResponse, _abc.Awaitable[_tenancy_pb2.ReportTokenUseResponse]]:
+        """For gateways, every few seconds: which tokens were used, and which refused."""
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -34,7 +34,7 @@ def muster(address: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MUSTER_CONTROL_PLANE", address)
     monkeypatch.setenv("MUSTER_ADMIN_TOKEN", ADMIN_TOKEN)
 
-    def run(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    def run(*arguments: str | Path, typed: str | None = None) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
 
     return run

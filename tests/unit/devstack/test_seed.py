@@ -1,3 +1,4 @@
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -74,6 +75,25 @@ async def test_a_revoked_token_is_replaced(fake: FakeAdmin, admin: ControlPlane,
     fake.tokens[0].revoke_time.FromSeconds(1)
     await seed(admin, kept)
     assert (kept.first.token_id, kept.first.token) == ("token-3", "secret-3")
+
+
+async def test_a_token_is_kept_until_its_last_day(fake: FakeAdmin, admin: ControlPlane, kept: State) -> None:
+    await seed(admin, kept)
+    for token in fake.tokens:
+        token.expire_time.FromSeconds(int(time.time()) + 364 * 86_400)
+    await seed(admin, kept)
+    assert [kept.first.token, kept.second.token] == ["secret-1", "secret-2"]
+    fake.tokens[0].expire_time.FromSeconds(int(time.time()) + 3_600)
+    await seed(admin, kept)
+    assert [kept.first.token, kept.second.token] == ["secret-3", "secret-2"]
+
+
+async def test_tokens_whose_secret_is_lost_make_room(fake: FakeAdmin, admin: ControlPlane, kept: State) -> None:
+    await seed(admin, kept)
+    fake.tokens.append(pb.Token(id="own", tenant_id="tenant-1", label="somebody's own"))
+    kept.first.token_id = kept.first.token = ""
+    await seed(admin, kept)
+    assert [token.id for token in fake.tokens if token.HasField("revoke_time")] == ["token-1"]
 
 
 async def test_a_tenant_whose_making_was_not_noted_is_found_by_name(

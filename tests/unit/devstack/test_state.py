@@ -1,4 +1,5 @@
 import base64
+import json
 import stat
 from pathlib import Path
 
@@ -13,7 +14,8 @@ def test_a_new_folder_gets_fresh_secrets() -> None:
     tokens = {first.admin_token, first.gateway_token, first.worker_token, first.target_token, second.admin_token}
     assert len(tokens) == 5
     assert all(len(token) >= 32 for token in tokens)
-    assert len(base64.b64decode(first.sealing_key)) == 32
+    keys = {first.sealing_key, first.audit_signing_key, second.sealing_key, second.audit_signing_key}
+    assert [len(base64.b64decode(key)) for key in keys] == [32] * 4
 
 
 def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
@@ -22,6 +24,18 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     kept.first.tenant_id, kept.first.token = "tenant", "secret"
     kept.ports["gateway"] = 8081
     kept.target_id = "target"
+    state.save(tmp_path, kept)
+    assert state.load(tmp_path) == kept
+
+
+def test_a_folder_from_before_checkpoints_gets_a_signing_key_and_keeps_it(tmp_path: Path) -> None:
+    state.save(tmp_path, state.load(tmp_path))
+    file = tmp_path / "state.json"
+    said = json.loads(file.read_text())
+    del said["secrets"]["audit_signing_key"]
+    file.write_text(json.dumps(said))
+    kept = state.load(tmp_path)
+    assert len(base64.b64decode(kept.secrets.audit_signing_key)) == 32
     state.save(tmp_path, kept)
     assert state.load(tmp_path) == kept
 

@@ -63,3 +63,12 @@ def test_a_changed_character_makes_it_invalid(at: int, to: str) -> None:
     if changed != cursor and at < len(cursor) - 1:
         with pytest.raises(InvalidCursor):
             CURSORS.open(TENANT, "query", changed, NOW)
+
+
+def test_a_cursor_outlives_the_rotation_of_its_key() -> None:
+    later = Cursors(b"x" * 32, b"k" * 32)
+    assert later.open(TENANT, "query", sealed(), NOW) == "ada"
+    with pytest.raises(InvalidCursor):
+        CURSORS.open(
+            TENANT, "query", later.seal(TENANT, "query", Bookmark("ada", NOW + timedelta(hours=1)), NONCE), NOW
+        )

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.domain.errors import FailedPrecondition, NotFound
+from control_plane.domain.errors import NotFound
 from control_plane.domain.ids import ResourceId, TargetId, TenantId, parse_id, uuid7
 from control_plane.domain.jobs import BACK_OFF, BackOff, Failure, Fence, JobKey
-from control_plane.domain.secrets import Sealer
 
 
 @given(st.integers(0, 2**48 - 2), st.binary(min_size=10, max_size=10))
@@ -42,13 +41,3 @@ def test_back_off_stays_between_floor_and_cap(attempt: int, jitter: float) -> No
 
 def test_every_counted_failure_has_a_back_off() -> None:
     assert set(BACK_OFF) == set(Failure) - {Failure.RELEASED}
-
-
-def test_a_sealed_secret_opens_only_where_it_belongs() -> None:
-    sealer = Sealer(b"k" * 32)
-    sealed = sealer.seal("s3cret", "row 1", b"n" * 12)
-    assert b"s3cret" not in sealed
-    assert sealer.open(sealed, "row 1") == "s3cret"
-    for other, binding in ((sealer, "row 2"), (Sealer(b"x" * 32), "row 1")):
-        with pytest.raises(FailedPrecondition):
-            other.open(sealed, binding)

@@ -3,7 +3,7 @@
 import pytest
 
 from control_plane.runtime.settings import SettingsError
-from scim_gateway.base_url import BaseUrl, parse_networks
+from scim_gateway.forwarded import Proxies, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_what_is_no_network_is_named(text: str) -> None:
     ],
 )
 def test_peers_are_trusted_by_their_address(remote: str, is_trusted: bool) -> None:
-    assert BaseUrl("", parse_networks("10.0.0.0/8,2001:db8::/32"))._is_trusted(remote) is is_trusted
+    assert Proxies(parse_networks("10.0.0.0/8,2001:db8::/32")).is_trusted(remote) is is_trusted

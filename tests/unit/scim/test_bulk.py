@@ -147,6 +147,13 @@ def test_too_many_operations_are_413_and_name_the_limit() -> None:
     assert err.value.status == 413
 
 
+def test_a_tenant_may_be_allowed_fewer() -> None:
+    body = {"Operations": [delete(f"/Users/{ID}")] * 3}
+    assert len(bulk.plan(body, max_operations=3).operations) == 3
+    with pytest.raises(PayloadTooLarge, match=r"3 operations.*maxOperations \(2\)"):
+        bulk.plan(body, max_operations=2)
+
+
 def test_as_many_operations_as_allowed_are_planned() -> None:
     assert len(planned(*[delete(f"/Users/{ID}")] * MAX_BULK_OPERATIONS).steps) == MAX_BULK_OPERATIONS
 

@@ -10,10 +10,13 @@ from control_plane.scim import discovery
 from control_plane.scim.core_schemas import GROUP_URN, USER_URN
 from control_plane.scim.errors import ResourceNotFound
 from control_plane.scim.json_door import parse_object
+from control_plane.scim.limits import BulkLimits
 from control_plane.scim.registry import extended_registry, with_unique_group_names
+from control_plane.scim.rules import ScimRules
 from tests.unit.scim.samples import BADGE, ENTERPRISE, REGISTRY
 
 BASE = "https://scim.example.com/scim/v2"
+RULES = ScimRules(REGISTRY)
 
 
 def _attributes(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -23,7 +26,7 @@ def _attributes(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _body(kind: str, wanted: str = "") -> dict[str, Any]:
-    return discovery.body(kind, wanted, BASE, REGISTRY)
+    return discovery.body(kind, wanted, BASE, RULES)
 
 
 def test_service_provider_config_says_what_is_built() -> None:
@@ -38,6 +41,11 @@ def test_service_provider_config_says_what_is_built() -> None:
     assert config["bulk"] == {"supported": True, "maxOperations": 1000, "maxPayloadSize": 2097152}
     assert [scheme["type"] for scheme in config["authenticationSchemes"]] == ["oauthbearertoken"]
     assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"
+
+
+def test_the_bulk_limits_are_the_tenants() -> None:
+    config = discovery.body("ServiceProviderConfig", "", BASE, ScimRules(REGISTRY, bulk=BulkLimits(10, 5_000)))
+    assert config["bulk"] == {"supported": True, "maxOperations": 10, "maxPayloadSize": 5_000}
 
 
 def test_pagination_is_advertised_as_rfc_9865_wants_it() -> None:
@@ -75,11 +83,11 @@ def test_schemas() -> None:
 def test_a_tenant_sees_its_own_extensions() -> None:
     registry = extended_registry([BADGE])
     urn = BADGE.schema.id
-    assert discovery.body("Schemas", urn.upper(), BASE, registry)["attributes"][0]["name"] == "number"
-    assert [schema["id"] for schema in discovery.body("Schemas", "", BASE, registry)["Resources"]][-1] == urn
-    extensions = discovery.body("ResourceTypes", "User", BASE, registry)["schemaExtensions"]
+    assert discovery.body("Schemas", urn.upper(), BASE, ScimRules(registry))["attributes"][0]["name"] == "number"
+    assert [schema["id"] for schema in discovery.body("Schemas", "", BASE, ScimRules(registry))["Resources"]][-1] == urn
+    extensions = discovery.body("ResourceTypes", "User", BASE, ScimRules(registry))["schemaExtensions"]
     assert extensions == [{"schema": ENTERPRISE, "required": False}, {"schema": urn, "required": False}]
-    assert "schemaExtensions" not in discovery.body("ResourceTypes", "Group", BASE, registry)
+    assert "schemaExtensions" not in discovery.body("ResourceTypes", "Group", BASE, ScimRules(registry))
     with pytest.raises(ResourceNotFound):
         _body("Schemas", urn)
 
@@ -87,7 +95,7 @@ def test_a_tenant_sees_its_own_extensions() -> None:
 @pytest.mark.parametrize(("on", "uniqueness"), [(True, "server"), (False, "none")])
 def test_group_names_are_advertised_as_unique_where_they_are(on: bool, uniqueness: str) -> None:
     registry = with_unique_group_names(REGISTRY, on)
-    attributes = discovery.body("Schemas", GROUP_URN, BASE, registry)["attributes"]
+    attributes = discovery.body("Schemas", GROUP_URN, BASE, ScimRules(registry))["attributes"]
     assert [a["uniqueness"] for a in attributes if a["name"] == "displayName"] == [uniqueness]
 
 

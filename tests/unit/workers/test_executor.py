@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from control_plane.outgoing.guard import Guard
 from tests.fakes.clock import FakeClock
 from workers.connectors.base import (
     Conflict,
@@ -160,7 +161,7 @@ async def bench(slots: int = 2) -> AsyncIterator[Bench]:
         made.append(target.revision)
         return connector
 
-    cache = ConnectorCache({TargetKind.SCIM: factory}, ConnectorContext(clock, lambda *_: None))
+    cache = ConnectorCache({TargetKind.SCIM: factory}, ConnectorContext(clock, lambda *_: None, Guard()))
     async with asyncio.TaskGroup() as group:
         executor = Executor(group, outbox, cache, clock, WorkerMetrics(), slots=slots, call_timeout_s=10.0)
         yield Bench(executor, outbox, connector, cache, clock, made)

@@ -1,0 +1,1 @@
+"""What Muster is made of: its bill of materials, and the audit of it (docs/supply-chain.md)."""
