@@ -1,5 +1,6 @@
 """Calls to the control plane: deadline, credential, who acts; gRPC errors become exceptions again."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -7,7 +8,7 @@ from typing import TypeVar
 import grpc
 
 from control_plane.client.control_plane import ControlPlane, Metadata
-from control_plane.client.errors import decode
+from control_plane.client.errors import DeadlineExceeded, decode
 from protos.directory.v1 import directory_pb2 as directory
 from protos.tenancy.v1 import tenancy_pb2 as tenancy
 from scim_gateway.caller import Caller, caller_of
@@ -86,11 +87,21 @@ class DirectoryCalls:
         self, method: "grpc.aio.UnaryStreamMultiCallable[Q, A]", message: Q, actor: Actor
     ) -> AsyncGenerator[A, None]:
         call = method(message, metadata=self._metadata(actor), timeout=self._deadlines.stream_s)
+        pieces = aiter(call)
         try:
-            async for piece in call:
+            # A control plane that says nothing at all is noticed as soon as with any other call.
+            async with asyncio.timeout(self._deadlines.rpc_s):
+                first = await anext(pieces, None)
+            if first is not None:
+                yield first
+            async for piece in pieces:
                 yield piece
         except grpc.aio.AioRpcError as err:
             raise decode(err) from err
+        except TimeoutError as err:
+            raise DeadlineExceeded(
+                grpc.StatusCode.DEADLINE_EXCEEDED, "the control plane did not begin to answer"
+            ) from err
         finally:
             call.cancel()
 

@@ -18,6 +18,9 @@ from control_plane.services.kdf import Kdf
 from control_plane.storage import api_keys, audit, operators, tenants
 from control_plane.storage.engine import Storage, Tx
 
+# Keys of one operator, or of one service, that work at the same time.
+MAX_ACTIVE = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -46,8 +49,12 @@ class ApiKeyService:
         """Return a new key and its secret, which is kept nowhere."""
         self._refuse_unless_sound(identity, wanted)
         await self._refuse_unknown_tenants(wanted.tenants)
+        # Before the hash is computed, and again when nobody else can make one.
+        async with self._storage.begin(SYSTEM_TENANT, read_only=True) as tx:
+            await self._refuse_too_many(tx, wanted)
         key, secret = await self._new(caller, wanted)
-        async with self._storage.begin(SYSTEM_TENANT) as tx:
+        async with self._storage.begin(SYSTEM_TENANT, exclusive=True) as tx:
+            await self._refuse_too_many(tx, wanted)
             if wanted.operator is not None:
                 owner = await operators.get(tx, wanted.operator)
                 if owner is None:
@@ -90,6 +97,10 @@ class ApiKeyService:
             raise InvalidArgument("scopes", "names one or more of " + ", ".join(self._scopes))
         if wanted.never_expires and wanted.ttl is not None:
             raise InvalidArgument("ttl", "goes without never_expires")
+
+    async def _refuse_too_many(self, tx: Tx, wanted: Wanted) -> None:
+        if await api_keys.count_active(tx, wanted.operator, wanted.service, self._clock.now()) >= MAX_ACTIVE:
+            raise FailedPrecondition(f"{MAX_ACTIVE} keys of this owner work already: revoke one first")
 
     async def _refuse_unknown_tenants(self, wanted: Collection[TenantId]) -> None:
         if wanted:

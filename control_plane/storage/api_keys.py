@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, func, or_, select, update
 from sqlalchemy import insert as insert_into
 
 from control_plane.domain.api_keys import ApiKey
@@ -71,6 +71,18 @@ async def list_before(tx: Tx, before: ApiKeyId | None, owner: OperatorId | None,
     if owner is not None:
         query = query.where(api_keys.c.operator_id == owner)
     return [_key(row) for row in await tx.execute(query)]
+
+
+async def count_active(tx: Tx, operator: OperatorId | None, service: str | None, now: datetime) -> int:
+    """Return how many keys of an operator, or of a service, are neither revoked nor expired at ``now``."""
+    table = api_keys.c
+    query = select(func.count()).where(
+        table.tenant_id == tx.tenant,
+        table.service == service if operator is None else table.operator_id == operator,
+        table.revoked_at.is_(None),
+        or_(table.expires_at.is_(None), table.expires_at > now),
+    )
+    return int((await tx.execute(query)).scalar_one())
 
 
 async def set_revoked(tx: Tx, key: ApiKeyId, at: datetime) -> None:

@@ -4,6 +4,7 @@ No second implementation of SCIM: documents are taken as they come, and what is 
 ``control_plane/scim``.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -56,6 +57,8 @@ class Directory(DirectoryServiceServicer):
 
     async def ListResources(self, request: Any, context: Context) -> AsyncIterator[directory.ListResourcesResponse]:
         await self._state.enter("ListResources", request, context)
+        if self._state.faults.lists_silent:
+            await asyncio.Event().wait()
         kinds = [request.type] if request.type else list(NAMES)
         projections = {kind: await self._projection(request, kind, context) for kind in kinds}
         found = [

@@ -46,6 +46,7 @@ class Faults:
     """Switches of the fake."""
 
     call: Fault | None = None  # every unary call and list fails with it, but for permits and reports
+    lists_silent: bool = False  # a list begins to answer when its caller has gone
     members_after: int | None = None  # StreamMembers breaks after so many pieces
     members_gone: bool = False  # StreamMembers says that the group does not exist
     permits: Fault | None = None

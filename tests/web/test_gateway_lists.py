@@ -7,7 +7,7 @@ import pytest
 from protos.directory.v1 import directory_pb2 as wire
 from protos.tenancy.v1.tenancy_pb2 import SCOPE_SCIM_READ, SCOPE_SCIM_WRITE
 from scim_gateway.handlers.lists import MAX_SEARCH_BYTES
-from tests.fixtures.gateway import Answer, RunningGateway
+from tests.fixtures.gateway import Answer, RunningGateway, StartGateway
 
 USER = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "ada@example.com", "active": True}
 SEARCH = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"]}
@@ -242,3 +242,11 @@ async def test_a_hostile_cursor_from_the_control_plane_stays_a_string(gateway: R
     await users(gateway, 2)
     page = (await gateway.send("GET", "/Users?cursor&count=1")).json
     assert page["nextCursor"] == 'from "2"'
+
+
+async def test_a_list_that_does_not_begin_is_503_as_soon_as_any_call(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(gateway_rpc_timeout_s=0.2, gateway_stream_timeout_s=60.0)
+    gateway.control_plane.state.faults.lists_silent = True
+    answer = await gateway.send("GET", "/Users")
+    assert error(answer) == (503, None)
+    assert answer.headers["Retry-After"]

@@ -8,7 +8,7 @@ import pytest
 
 from control_plane.domain import tokens
 from control_plane.scim.bearer import checksum, compose
-from control_plane.services import key_checks
+from control_plane.services import api_keys, key_checks
 from protos.identity.v1 import identity_pb2 as pb
 from protos.tenancy.v1 import tenancy_pb2
 from tests.fixtures.control_plane import Plane
@@ -207,3 +207,19 @@ async def test_guessing_secrets_is_stopped_but_a_verified_key_goes_on(
         assert refusal.code is grpc.StatusCode.UNAUTHENTICATED
     assert len(runs) < 100
     assert (await caller(them)).role == "service"
+
+
+async def test_an_owner_has_so_many_keys_at_work_and_no_more(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "MAX_ACTIVE", 2)
+    made, other = await operator(plane, AUDITOR), await operator(plane, OPERATOR)
+    first = await key(plane, operator_id=made.id)
+    asked = [asyncio.create_task(key(plane, operator_id=made.id)) for _ in range(3)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(one, grpc.aio.AioRpcError) for one in outcomes) == 2
+    request = pb.CreateApiKeyRequest(operator_id=made.id)
+    refusal = await refused(plane.admin.api_keys.CreateApiKey(request, metadata=plane.admin.metadata()))
+    assert (refusal.code, "2 keys" in refusal.text) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+    await key(plane, operator_id=other.id)
+    revoke = pb.RevokeApiKeyRequest(id=first.api_key.id)
+    await plane.admin.api_keys.RevokeApiKey(revoke, metadata=plane.admin.metadata())
+    await key(plane, operator_id=made.id)
