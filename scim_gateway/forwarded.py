@@ -18,9 +18,7 @@ from aiohttp import hdrs, web
 
 from control_plane.runtime.settings import SettingsError
 from control_plane.scim.errors import BadRequest
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from control_plane.scim.networks import Address, Network, networks_in, unmapped
 
 # What the limits per source look at: whoever has one IPv6 address has the 2^64 beside it.
 SOURCE_PREFIX_V6 = 64
@@ -47,7 +45,10 @@ NOTHING_SAID = Said()
 
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Return comma-separated addresses and CIDR networks; SettingsError names the one that is neither."""
-    return tuple(_network(part.strip()) for part in text.split(",") if part.strip())
+    try:
+        return networks_in(text)
+    except ValueError as err:
+        raise SettingsError(f"MUSTER_GATEWAY_TRUSTED_PROXIES: {err}") from None
 
 
 def source_of(address: str) -> str:
@@ -68,8 +69,7 @@ def parse_address(text: str) -> Address | None:
         found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    # A socket that listens on "::" sees IPv4 peers as ::ffff:a.b.c.d.
-    return (found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None) or found
+    return unmapped(found)
 
 
 class Proxies:
@@ -107,13 +107,6 @@ class Proxies:
         """
         found = _client(self.said(request).client) or parse_address(request.remote or "")
         return "" if found is None else str(found)
-
-
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as err:
-        raise SettingsError(f"MUSTER_GATEWAY_TRUSTED_PROXIES: {err}") from None
 
 
 def _last(request: web.BaseRequest, name: str) -> str:

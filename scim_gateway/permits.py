@@ -6,18 +6,18 @@ asks again.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
+from cachetools import LRUCache
 
 from control_plane.client.control_plane import ControlPlane
 from control_plane.client.errors import CallFailed, NotFound, decode
+from control_plane.runtime.buckets import Allowance, Buckets
 from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
 from protos.tenancy.v1.tenancy_pb2 import TakePermitsRequest
-from scim_gateway.buckets import Buckets, Pace
 from scim_gateway.caller import Caller, Limits
 from scim_gateway.errors import Throttled
 from scim_gateway.metrics import GatewayMetrics
@@ -65,7 +65,7 @@ class Permits:
     def __init__(self, take: Take, clock: Clock, metrics: GatewayMetrics) -> None:
         """``take`` raises client errors when there is no answer."""
         self._take, self._clock, self._metrics = take, clock, metrics
-        self._purses: OrderedDict[str, _Purse] = OrderedDict()
+        self._purses: LRUCache[str, _Purse] = LRUCache(MAX_TENANTS)
         self._alone = Buckets(MAX_TENANTS)
 
     async def spend(self, caller: Caller) -> None:
@@ -91,10 +91,6 @@ class Permits:
         purse = self._purses.get(tenant_id)
         if purse is None:
             purse = self._purses[tenant_id] = _Purse()
-            if len(self._purses) > MAX_TENANTS:
-                self._purses.popitem(last=False)
-        else:
-            self._purses.move_to_end(tenant_id)
         return purse
 
     async def _fill(self, purse: _Purse, caller: Caller) -> None:
@@ -118,11 +114,9 @@ class Permits:
             flight.set_result(None)
 
     def _spend_alone(self, caller: Caller, now: float) -> None:
-        pace = Pace(caller.limits.requests_per_second, caller.limits.burst)
-        wait_s = self._alone.wait_s(caller.tenant_id, pace, now)
-        if wait_s > 0:
-            raise self._throttled(caller, wait_s)
-        self._alone.take(caller.tenant_id, pace, now)
+        allowance = Allowance(caller.limits.burst, caller.limits.requests_per_second)
+        if not self._alone.take(caller.tenant_id, now, allowance):
+            raise self._throttled(caller, self._alone.wait_s(caller.tenant_id, now, allowance))
 
     def _throttled(self, caller: Caller, wait_s: float) -> Throttled:
         self._metrics.rate_limited(caller.tenant_id)

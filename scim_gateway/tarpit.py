@@ -6,12 +6,12 @@ it they go out at once, so that an attack cannot take the connections instead.
 
 import asyncio
 
+from control_plane.runtime.buckets import Allowance, Buckets
 from control_plane.runtime.clock import Clock
-from scim_gateway.buckets import Buckets, Pace
 from scim_gateway.forwarded import source_of
 
 # Refusals of one source that are answered at once: a person who tries, a client that is set up wrong.
-PACE = Pace(per_s=20, burst=100)
+ALLOWANCE = Allowance(burst=100, permits=20)
 MAX_SOURCES = 10_000
 # A quarter of MUSTER_GATEWAY_MAX_CONNECTIONS as it is by default.
 MAX_HELD = 500
@@ -28,11 +28,8 @@ class Tarpit:
 
     async def refused(self, address: str) -> None:
         """Return at once, unless many tokens from ``address`` were refused lately."""
-        source, now = source_of(address), self._clock.monotonic()
-        if self._sources.wait_s(source, PACE, now):
+        if not self._sources.take(source_of(address), self._clock.monotonic(), ALLOWANCE):
             await self.hold()
-        else:
-            self._sources.take(source, PACE, now)
 
     async def hold(self) -> None:
         """Return after half the delay to one and a half, or at once if too many are held already."""

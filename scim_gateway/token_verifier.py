@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from cachetools import LRUCache
+
 from control_plane.client.errors import TokenRefused
 from control_plane.runtime.clock import Clock
 from scim_gateway.caller import Caller
@@ -77,7 +79,7 @@ class TokenVerifier:
         self._key_of_token: dict[str, bytes] = {}
         self._keys_of_tenant: dict[str, set[bytes]] = {}
         # Tokens that were good once: a question about them is not held against anybody.
-        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._good: LRUCache[bytes, bool] = LRUCache(capacity)
         self._refused: OrderedDict[bytes, _Refusal] = OrderedDict()
         self._flights: dict[bytes, _Flight] = {}
         self._drops: dict[str, float] = {}
@@ -212,7 +214,7 @@ class TokenVerifier:
         except Exception as err:
             # Handed to all who wait; raised, and logged, where each request ends.
             return err
-        self._note_good(key)
+        self._good[key] = True
         if not self._was_dropped_since(asked_at, caller.token_id, caller.tenant_id):
             self._remember(key, _Entry(caller, asked_at, self._is_firm(caller, asked_at)))
         return caller
@@ -242,12 +244,6 @@ class TokenVerifier:
         self._keys_of_tenant.setdefault(entry.caller.tenant_id, set()).add(key)
         while len(self._verified) > self._capacity:
             self._forget(next(iter(self._verified)))
-
-    def _note_good(self, key: bytes) -> None:
-        self._good[key] = None
-        self._good.move_to_end(key)
-        while len(self._good) > self._capacity:
-            self._good.popitem(last=False)
 
     def _remember_refusal(self, key: bytes, address: str, err: TokenRefused) -> None:
         if err.cause == NETWORK:

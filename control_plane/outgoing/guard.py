@@ -11,8 +11,7 @@ import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from control_plane.scim.networks import Address, Network, networks_in, unmapped
 
 RESOLVE_TIMEOUT_S = 5.0
 MAX_PORT = 65535
@@ -60,12 +59,11 @@ class Guard:
     @classmethod
     def parse(cls, text: str) -> "Guard":
         """Return the guard for comma-separated networks; ValueError names the one that is none."""
-        return cls(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+        return cls(networks_in(text))
 
     def permits(self, address: Address) -> bool:
         """Tell whether a connection to ``address`` may be made."""
-        plain = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        address = plain or address
+        address = unmapped(address)
         if any(address in network for network in self._allowed):
             return True
         if isinstance(address, ipaddress.IPv4Address):

@@ -52,11 +52,6 @@ def compose(env: str, random: bytes) -> Presented:
     return Presented(key_id, body + checksum(body))
 
 
-def looks_valid(text: str) -> bool:
-    """Tell whether form and checksum are right."""
-    return key_id_of(text) is not None
-
-
 def key_id_of(text: str) -> str | None:
     """Return the key id of a token whose form and checksum are right, else None."""
     match = PATTERN.fullmatch(text)

@@ -1,10 +1,21 @@
-"""Networks that a credential is accepted from: CIDR or single addresses, of IPv4 and IPv6."""
+"""Networks, as CIDR or single addresses, of IPv4 and IPv6: what a credential is accepted from, or a setting names."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+def networks_in(text: str) -> tuple[Network, ...]:
+    """Return comma-separated networks; ValueError names the one that is none."""
+    return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def unmapped(address: Address) -> Address:
+    """Return the IPv4 address that ``::ffff:a.b.c.d`` wraps: so a dual-stack socket tells IPv4 peers."""
+    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
 
 
 def normal_network(text: str) -> str:
@@ -41,17 +52,11 @@ class Networks:
         if not self.networks:
             return True
         try:
-            found = ip_address(address)
+            found: Address = ip_address(address)
         except ValueError:
             return False
-        # A dual-stack socket tells IPv4 peers as ::ffff:a.b.c.d.
-        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        return any(_has(network, found) for network in self.networks)
-
-
-def _has(network: Network, address: IPv4Address | IPv6Address) -> bool:
-    return address.version == network.version and address in network
+        found = unmapped(found)
+        return any(found in network for network in self.networks)
 
 
 def _unmapped(network: Network) -> Network:

@@ -75,11 +75,6 @@ class AuditCheckpoints:
         self._making = asyncio.Lock()
 
     @property
-    def is_configured(self) -> bool:
-        """Whether there are to be checkpoints."""
-        return self._chosen is not None
-
-    @property
     def file(self) -> CheckpointFile | None:
         """The file, if there are to be checkpoints."""
         return None if self._chosen is None else self._chosen.file

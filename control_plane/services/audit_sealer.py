@@ -47,7 +47,7 @@ class Sealed:
 
 
 class AuditSealer:
-    """The duty. ``seal_all`` is for whoever cannot wait for it: an export, a verification, tests."""
+    """The duty."""
 
     def __init__(self, storage: Storage, metrics: Metrics, clock: Clock) -> None:
         self._storage, self._metrics, self._clock = storage, metrics, clock

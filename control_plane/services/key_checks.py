@@ -1,17 +1,14 @@
 """Checks API keys, with every call: PBKDF2 runs for what is not remembered, but the row is read each time."""
 
-import asyncio
 from datetime import timedelta
-from weakref import WeakValueDictionary
 
 from control_plane.domain.api_keys import ApiKey, fault_of
 from control_plane.domain.audit import ActorType
-from control_plane.domain.errors import Overloaded
 from control_plane.domain.identities import Identity, Role
 from control_plane.domain.ids import SYSTEM_TENANT
-from control_plane.domain.tokens import matches
 from control_plane.runtime.clock import Clock
 from control_plane.scim.bearer import env_of, key_id_of
+from control_plane.services import proofs
 from control_plane.services.kdf import Kdf
 from control_plane.services.token_memory import TokenMemory
 from control_plane.storage import api_keys
@@ -35,7 +32,6 @@ class ApiKeyChecks:
     def __init__(self, storage: Storage, clock: Clock, kdf: Kdf) -> None:
         self._storage, self._clock, self._kdf = storage, clock, kdf
         self._memory = TokenMemory(clock)
-        self._one_at_a_time: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def identify(self, text: str, address: str, spiffe_id: str) -> Identity:
         """Return who presents the key ``text`` from ``address``; CredentialRefused for every reason to refuse."""
@@ -47,7 +43,7 @@ class ApiKeyChecks:
             return await self._checked(key_id, digest, text, address, spiffe_id)
         # Many calls may come at once with a key that is new here: it is looked up and hashed for the first, and one
         # after the other they find it done.
-        async with self._one_at_a_time.setdefault(digest, asyncio.Lock()):
+        async with self._memory.alone(digest):
             return await self._checked(key_id, digest, text, address, spiffe_id)
 
     async def _checked(self, key_id: str, digest: bytes, text: str, address: str, spiffe_id: str) -> Identity:
@@ -75,23 +71,16 @@ class ApiKeyChecks:
         if self._memory.hash_of(digest) == key.hash:
             return
         # The word in front is part of what was hashed; comparing it first saves the work.
-        if env_of(text) != key.env or not await self._try(text, key, address):
+        if env_of(text) != key.env or not await self._matches(text, key, address):
             self._memory.note_mismatch(digest, "")
             raise CredentialRefused("mismatch")
         self._memory.note_match(digest, key.hash)
 
-    async def _try(self, text: str, key: ApiKey, address: str) -> bool:
-        is_owners = bool(address) and address == key.last_used_address
-        if not self._memory.may_try(key.key_id, is_owners=is_owners):
-            raise CredentialRefused("throttled")
+    async def _matches(self, text: str, key: ApiKey, address: str) -> bool:
         try:
-            is_match = await self._kdf.run(matches, text, key.hash)
-        except Overloaded:
-            self._memory.forgive_try(key.key_id, is_owners=is_owners)
-            raise
-        if is_match:
-            self._memory.forgive_try(key.key_id, is_owners=is_owners)
-        return is_match
+            return await proofs.is_match(self._memory, self._kdf, text, key, address)
+        except proofs.Throttled:
+            raise CredentialRefused("throttled") from None
 
     async def _note_use(self, key: ApiKey, address: str) -> None:
         now = self._clock.now()

@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from cachetools import TTLCache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -78,7 +78,6 @@ class Current:
 class _Opened:
     """A tenant's opened keys by their wrapped form: one that was rolled back or wrapped anew is never mistaken."""
 
-    at: float
     ciphers: dict[bytes, AESGCM] = field(default_factory=dict, repr=False)
     # As the database had it when it was last asked.
     newest: StoredKey | None = None
@@ -94,8 +93,7 @@ class Keyring:
     def __init__(self, provider: KeyProvider, clock: Clock, former: Sequence[FormerKey] = ()) -> None:
         """``former`` open what was sealed before there were data keys."""
         self.provider, self._clock, self._former = provider, clock, tuple(former)
-        # In order of ``at``.
-        self._opened: OrderedDict[TenantId, _Opened] = OrderedDict()
+        self._opened: TTLCache[TenantId, _Opened] = TTLCache(MAX_TENANTS, MAX_AGE_S, clock.monotonic)
 
     async def sealer(self, tx: Tx, tenant: TenantId) -> TenantSealer:
         """Return a sealer for this transaction alone, which began with ``begin(tenant)`` and may write.
@@ -119,7 +117,6 @@ class Keyring:
         What it opens is as good as ever. What it seals may be stored by a statement only that makes sure that the key
         still is the newest (``tenant_keys.PROVEN``), in a ``begin(tenant)`` transaction: no rotation moves during one.
         """
-        self._expire()
         entry = self._opened.get(tenant)
         if entry is None or entry.newest is None:
             return None
@@ -155,7 +152,6 @@ class Keyring:
         return StoredKey(key.tenant, key.version, wrapped, wrapped_by, key.created_at)
 
     async def _sealers(self, keys: Sequence[StoredKey]) -> dict[TenantId, TenantSealer]:
-        self._expire()
         found: dict[TenantId, dict[int, AESGCM | MusterError]] = {}
         missing: list[StoredKey] = []
         for key in keys:
@@ -191,16 +187,8 @@ class Keyring:
                 cipher = AESGCM(await self._answer(self.provider.unwrap(key.kek_id, key.wrapped, bound)))
         except MusterError as err:
             return err
-        entry = self._opened.setdefault(key.tenant, _Opened(self._clock.monotonic()))
-        entry.ciphers[key.wrapped] = cipher
-        if len(self._opened) > MAX_TENANTS:
-            self._opened.popitem(last=False)
+        self._opened.setdefault(key.tenant, _Opened()).ciphers[key.wrapped] = cipher
         return cipher
-
-    def _expire(self) -> None:
-        limit = self._clock.monotonic() - MAX_AGE_S
-        while self._opened and next(iter(self._opened.values())).at <= limit:
-            self._opened.popitem(last=False)
 
     async def _answer(self, asked: Awaitable[Answer]) -> Answer:
         try:

@@ -1,15 +1,16 @@
 """Permits for SCIM requests, out of each tenant's limit, which all gateways share."""
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-from control_plane.domain.buckets import Allowance, Buckets
+from cachetools import TTLCache
+
 from control_plane.domain.errors import NotFound, Unavailable
 from control_plane.domain.ids import TenantId
 from control_plane.domain.tenants import Limits
 from control_plane.queue.rates import Taken
+from control_plane.runtime.buckets import Allowance, Buckets
 from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
 from control_plane.storage import tenants
@@ -54,7 +55,7 @@ class PermitService:
     def __init__(self, storage: Storage, rates: SharedRates, clock: Clock, limits: Limits) -> None:
         """``limits`` are the installation's."""
         self._storage, self._rates, self._clock, self._installation = storage, rates, clock, limits
-        self._known: OrderedDict[TenantId, tuple[Limits, float]] = OrderedDict()
+        self._known: TTLCache[TenantId, Limits] = TTLCache(MAX_TENANTS, LIMITS_FOR_S, clock.monotonic)
         self._local = Buckets(MAX_TENANTS)
         self._down_until: float | None = None
 
@@ -89,17 +90,13 @@ class PermitService:
         return Taken(granted, 0.0 if granted else self._local.wait_s(tenant, now_s, allowance))
 
     async def _limits(self, tenant: TenantId) -> Limits:
-        now_s = self._clock.monotonic()
-        limits, until = self._known.get(tenant, (self._installation, 0.0))
-        if now_s < until:
+        limits = self._known.get(tenant)
+        if limits is not None:
             return limits
         async with self._storage.begin_batch(()) as tx:
             found = await tenants.get(tx, tenant)
         if found is None:
             raise NotFound("tenant", tenant)
         limits = found.effective_limits(self._installation)
-        self._known[tenant] = limits, now_s + LIMITS_FOR_S
-        self._known.move_to_end(tenant)
-        if len(self._known) > MAX_TENANTS:
-            self._known.popitem(last=False)
+        self._known[tenant] = limits
         return limits

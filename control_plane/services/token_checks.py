@@ -1,8 +1,6 @@
 """Whose bearer token is this? For gateways, which keep the answer for a while."""
 
-import asyncio
-
-from control_plane.domain.errors import MusterError, Overloaded, TokenRefused
+from control_plane.domain.errors import MusterError, TokenRefused
 from control_plane.domain.tenants import Limits
 from control_plane.domain.tokens import (
     SALT_BYTES,
@@ -10,12 +8,12 @@ from control_plane.domain.tokens import (
     Verified,
     hash_token,
     iterations_of,
-    matches,
     parse,
     refuse_unless_valid,
 )
 from control_plane.runtime.clock import Clock
 from control_plane.runtime.logs import get_logger
+from control_plane.services import proofs
 from control_plane.services.kdf import Kdf
 from control_plane.services.token_memory import TokenMemory
 from control_plane.services.token_rows import TokenRows
@@ -38,7 +36,6 @@ class TokenChecks:
         self._storage, self._clock, self._kdf = storage, clock, kdf
         self._iterations, self._limits = iterations, limits
         self._memory, self._rows = TokenMemory(clock), TokenRows(storage)
-        self._flights: dict[bytes, asyncio.Future[bool]] = {}
 
     async def verify(self, presented: str, address: str) -> Verified:
         """Return the token that ``presented`` is, shown from ``address``; TokenRefused for every reason to refuse.
@@ -72,47 +69,25 @@ class TokenChecks:
         return Verified(token, tenant.state, tenant.effective_limits(self._limits))
 
     async def _prove(self, presented: str, digest: bytes, token: Token, address: str) -> None:
-        """Return if the token matches its hash, TokenRefused if not; those who come meanwhile wait for this answer."""
-        while True:
-            flight = self._flights.get(digest)
-            if flight is None:
-                break
-            await asyncio.wait([flight])
-            # Cancelled: its leader went away or was turned away, somebody else has to lead.
-            if not flight.cancelled():
-                if not flight.result():
-                    raise TokenRefused("mismatch", str(token.tenant))
+        """Return if the token matches its hash, TokenRefused if not; those who come meanwhile find it done."""
+        tenant = str(token.tenant)
+        async with self._memory.alone(digest):
+            known = self._memory.hash_of(digest)
+            if known == token.hash:
                 return
-        flight = self._flights[digest] = asyncio.get_running_loop().create_future()
-        try:
-            is_match = await self._try(presented, token, address)
-            flight.set_result(is_match)
-        finally:
-            del self._flights[digest]
-            if not flight.done():
-                flight.cancel()
-        if not is_match:
-            self._memory.note_mismatch(digest, str(token.tenant))
-            raise TokenRefused("mismatch", str(token.tenant))
-        is_first = self._memory.hash_of(digest) is None
-        self._memory.note_match(digest, token.hash)
+            if self._memory.tenant_of_mismatch(digest) is not None:
+                raise TokenRefused("mismatch", tenant)
+            try:
+                is_match = await proofs.is_match(self._memory, self._kdf, presented, token, address)
+            except proofs.Throttled:
+                raise TokenRefused("throttled", tenant) from None
+            if not is_match:
+                self._memory.note_mismatch(digest, tenant)
+                raise TokenRefused("mismatch", tenant)
+            self._memory.note_match(digest, token.hash)
         # Only once in a process: control planes with different settings must not take turns in changing the row.
-        if is_first and iterations_of(token.hash) != self._iterations:
+        if known is None and iterations_of(token.hash) != self._iterations:
             await self._hash_anew(presented, digest, token)
-
-    async def _try(self, presented: str, token: Token, address: str) -> bool:
-        is_owners = bool(address) and address == token.last_used_address
-        if not self._memory.may_try(token.key_id, is_owners=is_owners):
-            raise TokenRefused("throttled", str(token.tenant))
-        try:
-            is_match = await self._kdf.run(matches, presented, token.hash)
-        except Overloaded:
-            self._memory.forgive_try(token.key_id, is_owners=is_owners)
-            raise
-        # A caller that went away meanwhile has cost a run all the same, and is not forgiven.
-        if is_match:
-            self._memory.forgive_try(token.key_id, is_owners=is_owners)
-        return is_match
 
     async def _hash_anew(self, presented: str, digest: bytes, token: Token) -> None:
         """Store the hash with the iterations of today. Nobody has to drop anything: the secret is the same."""

@@ -4,10 +4,12 @@ Tokens are known by an HMAC with a key of this process. Every table is bounded; 
 """
 
 import hmac
-from collections import OrderedDict
-from typing import TypeVar
+from asyncio import Lock
+from weakref import WeakValueDictionary
 
-from control_plane.domain.buckets import Allowance, Buckets
+from cachetools import LRUCache, TTLCache
+
+from control_plane.runtime.buckets import Allowance, Buckets
 from control_plane.runtime.clock import Clock
 
 VERIFIED, MISMATCHED, KEY_IDS = 10_000, 10_000, 10_000
@@ -21,9 +23,6 @@ MISMATCHES_OF_KEY = Allowance(burst=10, permits=1, per_s=2)
 # out. It is bounded too, since many customers of an identity provider share its addresses.
 MISMATCHES_OF_OWNER = Allowance(burst=50, permits=1)
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 
 class TokenMemory:
     """Tokens that were found good or bad, and how much guessing is left to whom."""
@@ -32,14 +31,20 @@ class TokenMemory:
         self._clock = clock
         self._key = clock.random_bytes(32)
         # HMAC -> the hash that the token was found to match: it counts as long as the row has this hash.
-        self._verified: OrderedDict[bytes, str] = OrderedDict()
-        self._mismatched: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
-        self._key_ids: OrderedDict[str, None] = OrderedDict()
+        self._verified: LRUCache[bytes, str] = LRUCache(VERIFIED)
+        # HMAC -> whose key id the token has.
+        self._mismatched: TTLCache[bytes, str] = TTLCache(MISMATCHED, MISMATCHED_FOR_S, clock.monotonic)
+        self._key_ids: LRUCache[str, bool] = LRUCache(KEY_IDS)
         self._sources, self._keys, self._owners = Buckets(), Buckets(), Buckets()
+        self._locks: WeakValueDictionary[bytes, Lock] = WeakValueDictionary()
 
     def digest(self, presented: str) -> bytes:
         """Return the name that a token has here."""
         return hmac.digest(self._key, presented.encode(), "sha256")
+
+    def alone(self, digest: bytes) -> Lock:
+        """Return what those who prove the same token hold one after the other: the next finds it done."""
+        return self._locks.setdefault(digest, Lock())
 
     def hash_of(self, digest: bytes) -> str | None:
         """Return the hash that the token was last found to match, None if it was not."""
@@ -47,19 +52,15 @@ class TokenMemory:
 
     def note_match(self, digest: bytes, stored: str) -> None:
         """Remember that the token matches ``stored``."""
-        _keep(self._verified, digest, stored, VERIFIED)
+        self._verified[digest] = stored
 
     def tenant_of_mismatch(self, digest: bytes) -> str | None:
         """Return whose key id a token has that was found not to match; None if that is not known."""
-        until, tenant = self._mismatched.get(digest, (0.0, ""))
-        if self._clock.monotonic() < until:
-            return tenant
-        self._mismatched.pop(digest, None)
-        return None
+        return self._mismatched.get(digest)
 
     def note_mismatch(self, digest: bytes, tenant: str) -> None:
         """Remember that the token does not match, for a minute."""
-        _keep(self._mismatched, digest, (self._clock.monotonic() + MISMATCHED_FOR_S, tenant), MISMATCHED)
+        self._mismatched[digest] = tenant
 
     def may_look_up(self, key_id: str, address: str) -> bool:
         """Tell whether a key id may be looked up; takes a permit of ``address`` unless somebody is known to have it.
@@ -74,7 +75,7 @@ class TokenMemory:
         """Remember that somebody has this key id; looking it up was no guess."""
         if key_id not in self._key_ids:
             self._sources.give_back(address, UNKNOWN_OF_SOURCE)
-        _keep(self._key_ids, key_id, None, KEY_IDS)
+        self._key_ids[key_id] = True
 
     def forgive_look_up(self, address: str) -> None:
         """Take a look-up back that got no answer."""
@@ -92,10 +93,3 @@ class TokenMemory:
 
     def _bucket(self, is_owners: bool) -> tuple[Buckets, Allowance]:
         return (self._owners, MISMATCHES_OF_OWNER) if is_owners else (self._keys, MISMATCHES_OF_KEY)
-
-
-def _keep(table: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > most:
-        table.popitem(last=False)

@@ -7,11 +7,11 @@ for ``MAX_AGE_S`` and serves for sealing only: whoever reads the trail always as
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from cachetools import TTLCache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -48,7 +48,7 @@ class Trail:
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self._keyring, self._clock = keyring, clock
         # In order of their last use; the time is that of the opening.
-        self._keys: OrderedDict[Subject, tuple[bytes, float]] = OrderedDict()
+        self._keys: TTLCache[Subject, bytes] = TTLCache(MAX_KEYS, MAX_AGE_S, clock.monotonic)
 
     async def append(
         self,
@@ -208,31 +208,18 @@ class Trail:
                 failed[tenant, subject] = err
             else:
                 if keep and subject not in tx.made:
-                    self._keep((tenant, subject), opened[tenant, subject])
+                    self._keys[tenant, subject] = opened[tenant, subject]
         return opened
 
     def _sealed_key(self, sealer: TenantSealer, subject: ResourceId, key: bytes) -> bytes:
         return sealer.seal(key, SUBJECT_KEYS.place(subject), self._clock.random_bytes(NONCE_BYTES))
 
     def _known(self, persons: Iterable[Subject]) -> dict[Subject, bytes]:
-        limit = self._clock.monotonic() - MAX_AGE_S
-        found = {}
-        for whose in persons:
-            entry = self._keys.get(whose)
-            if entry is not None and entry[1] > limit:
-                self._keys.move_to_end(whose)
-                found[whose] = entry[0]
-        return found
+        return {whose: key for whose in persons if (key := self._keys.get(whose)) is not None}
 
     def _unknown(self, persons: Iterable[Subject]) -> set[Subject]:
         wanted = set(persons)
         return wanted - self._known(wanted).keys()
-
-    def _keep(self, whose: Subject, key: bytes) -> None:
-        self._keys[whose] = key, self._clock.monotonic()
-        self._keys.move_to_end(whose)
-        if len(self._keys) > MAX_KEYS:
-            self._keys.popitem(last=False)
 
 
 def _persons(events: Iterable[AuditEvent]) -> set[Subject]:

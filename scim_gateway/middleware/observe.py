@@ -8,8 +8,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from control_plane.runtime.context import REQUEST_ID_HEADER, accept_request_id, begin_trace
+from control_plane.runtime.log_limit import LogLimit
 from control_plane.runtime.logs import get_logger
-from scim_gateway.buckets import Buckets, Pace
 from scim_gateway.edge import dress
 from scim_gateway.metrics import GatewayMetrics
 from scim_gateway.requests import CALLER
@@ -17,11 +17,7 @@ from scim_gateway.requests import CALLER
 log = get_logger(__name__)
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
-# Requests without a good token that get a log line: an attack must not fill the disk, nor spend the time.
-UNKNOWN_PACE = Pace(per_s=50, burst=100)
 _UNKNOWN = "unknown"
-# How often it is told at most how many got none.
-LEFT_OUT_PERIOD_S = 10.0
 # nginx's number for "the client went away before the answer"; never sent.
 CLIENT_GONE = 499
 
@@ -34,7 +30,7 @@ class Observer:
         self.metrics, self._headers = metrics, headers
         self.inflight = 0
         self.is_stopping = False
-        self._unknown_lines, self._left_out, self._told_at = Buckets(1), 0, float("-inf")
+        self._unknown_lines = LogLimit(log, "requests without a good token left out")
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -63,7 +59,7 @@ class Observer:
             route = route_of(request)
             self.metrics.answered(route, request.method, code, duration_s)
             caller = request.get(CALLER)
-            if caller is not None or self._may_tell_unknown():
+            if caller is not None or self._unknown_lines.allows():
                 log.info(
                     "request",
                     route=route,
@@ -87,18 +83,6 @@ class Observer:
                 await self._idle.wait()
         except TimeoutError:
             return False
-        return True
-
-    def _may_tell_unknown(self) -> bool:
-        """Whether a request of nobody gets its line; how many got none is told later."""
-        now = time.monotonic()
-        if self._unknown_lines.wait_s(_UNKNOWN, UNKNOWN_PACE, now):
-            self._left_out += 1
-            return False
-        self._unknown_lines.take(_UNKNOWN, UNKNOWN_PACE, now)
-        if self._left_out and now - self._told_at >= LEFT_OUT_PERIOD_S:
-            log.warning("requests without a good token left out", count=self._left_out)
-            self._left_out, self._told_at = 0, now
         return True
 
     def _count(self, change: int) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import pytest_asyncio
@@ -19,6 +20,15 @@ def database(postgres_server: PostgresServer, template_database: Database) -> It
     name = f"muster_storage_{next(_numbers)}"
     yield postgres_server.create(name, template_database.name)
     postgres_server.drop(name)
+
+
+@contextmanager
+def filled(server: PostgresServer, template: Database, name: str, fill: str) -> Iterator[Database]:
+    """Give a new database, filled past all foreign keys by the statements ``fill``, whose statistics are fresh."""
+    database = server.create(name, template.name)
+    server.execute_in(database, "SET session_replication_role = replica;" + fill, "ANALYZE")
+    yield database
+    server.drop(name)
 
 
 @pytest_asyncio.fixture

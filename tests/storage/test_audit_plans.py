@@ -13,6 +13,7 @@ from control_plane.domain.ids import ResourceId, TenantId
 from control_plane.storage import audit, audit_subjects
 from control_plane.storage.engine import Storage
 from tests.fixtures.postgres import Database, PostgresServer
+from tests.storage.conftest import filled
 from tests.storage.test_administration import event
 from tests.storage.test_plans import MODES
 from tests.storage.test_plans import indexes as literal_indexes
@@ -37,10 +38,8 @@ PKEY, CHAIN = "audit_events_pkey", "audit_chain_of_event"
 @pytest.fixture(scope="module")
 def full_database(postgres_server: PostgresServer, template_database: Database) -> Iterator[Database]:
     """A database with 30,000 events of other tenants, whose statistics are fresh."""
-    database = postgres_server.create(NAME, template_database.name)
-    postgres_server.execute_in(database, "SET session_replication_role = replica;" + FILL, "ANALYZE")
-    yield database
-    postgres_server.drop(NAME)
+    with filled(postgres_server, template_database, NAME, FILL) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")

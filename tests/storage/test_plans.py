@@ -29,6 +29,7 @@ from control_plane.storage import (
 from control_plane.storage.engine import Storage, Tx
 from control_plane.storage.marks import key_columns
 from tests.fixtures.postgres import Database, PostgresServer
+from tests.storage.conftest import filled
 from tests.storage.world import NOW, World, group, make_world, user
 
 OTHERS, EACH = 50, 1_000
@@ -63,10 +64,8 @@ SMALL = {"queue_state"}
 @pytest.fixture(scope="module")
 def full_database(postgres_server: PostgresServer, template_database: Database) -> Iterator[Database]:
     """A database with 50,000 resources of other tenants, whose statistics are fresh."""
-    database = postgres_server.create(NAME, template_database.name)
-    postgres_server.execute_in(database, "SET session_replication_role = replica;" + FILL, "ANALYZE")
-    yield database
-    postgres_server.drop(NAME)
+    with filled(postgres_server, template_database, NAME, FILL) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from control_plane.scim.sorting import Sort, parse_sort_by
 from control_plane.storage.engine import Storage, Tx
 from control_plane.storage.query import Position, Query, search
 from tests.fixtures.postgres import Database, PostgresServer
+from tests.storage.conftest import filled
 from tests.storage.random_directory import BADGE, BASE, KINDS, REGISTRY
 from tests.storage.test_plans import FILL, nodes
 from tests.storage.world import World, group, make_world, user
@@ -37,10 +38,8 @@ EMAILS = ("emails.value", f"{MANAGER}.value", f"{BADGE}:code")
 @pytest.fixture(scope="module")
 def full_database(postgres_server: PostgresServer, template_database: Database) -> Iterator[Database]:
     """A database with 50,000 resources of other tenants, whose statistics are fresh."""
-    database = postgres_server.create(NAME, template_database.name)
-    postgres_server.execute_in(database, "SET session_replication_role = replica;" + FILL + MORE, "ANALYZE")
-    yield database
-    postgres_server.drop(NAME)
+    with filled(postgres_server, template_database, NAME, FILL + MORE) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ async def test_what_is_stored_is_as_it_is_documented(world: World, trail: Trail,
     key = trail._keys.get((world.tenant, ada))
     assert key is None, "a key of a transaction that may be rolled back is not kept"
     await append(world, trail, personal(world, ada, 2))
-    opened = trail._keys[world.tenant, ada][0]
+    opened = trail._keys[world.tenant, ada]
     plain = AESGCM(opened).decrypt(stored.personal[:12], stored.personal[12:], f"{world.tenant}|{stored.id}".encode())
     assert plain[16:] == b'{"name":"Ada"}'
     assert stored.commitment == hashlib.sha256(plain).digest()
@@ -193,7 +193,7 @@ async def test_values_that_the_chain_does_not_vouch_for_are_not_shown(
     for number in (1, 2):
         await append(world, trail, personal(world, ada, number))
     one = (await listed(world, trail, ada))[0].event
-    key = trail._keys[world.tenant, ada][0]
+    key = trail._keys[world.tenant, ada]
     forged = b"n" * 12 + AESGCM(key).encrypt(b"n" * 12, bytes(16) + b'{"n":9}', f"{world.tenant}|{one.id}".encode())
     async with connected(database.superuser_url) as connection:
         await connection.execute("SET session_replication_role = replica")

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from protos.tenancy.v1.tenancy_pb2 import SCOPE_SCIM_READ, TENANT_STATE_ACTIVE, TENANT_STATE_SUSPENDED, TenantLimits
-from scim_gateway.questions import SOURCE_PACE
+from scim_gateway.questions import OF_SOURCE
 from tests.fakes.control_plane import OTHER_TENANT, TENANT, Fault, token_text
 from tests.fixtures.gateway import Answer, RunningGateway, StartGateway, eventually
 
@@ -126,7 +126,7 @@ async def test_bodies_are_limited_by_the_tenant_and_never_above_the_gateway(star
 
 
 async def test_bogus_tokens_are_429_before_the_control_plane_is_asked(gateway: RunningGateway) -> None:
-    for number in range(SOURCE_PACE.burst):
+    for number in range(OF_SOURCE.burst):
         assert (await gateway.send("GET", "/Users", token=token_text(f"bogus{number}"))).status == 401
     asked = len(gateway.control_plane.calls("VerifyToken"))
     throttled = [await gateway.send("GET", "/Users", token=token_text(f"more{number}")) for number in range(20)]
@@ -138,7 +138,7 @@ async def test_bogus_tokens_are_429_before_the_control_plane_is_asked(gateway: R
 
 
 async def test_garbage_is_never_asked_about(gateway: RunningGateway) -> None:
-    for number in range(SOURCE_PACE.burst * 2):
+    for number in range(OF_SOURCE.burst * 2):
         right = token_text(f"{number}")
         wrong = right[:-1] + ("1" if right.endswith("0") else "0")
         assert (await gateway.send("GET", "/Users", token=wrong)).status == 401

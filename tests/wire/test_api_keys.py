@@ -8,7 +8,7 @@ import pytest
 
 from control_plane.domain import tokens
 from control_plane.scim.bearer import checksum, compose
-from control_plane.services import api_keys, key_checks
+from control_plane.services import api_keys, proofs
 from protos.identity.v1 import identity_pb2 as pb
 from protos.tenancy.v1 import tenancy_pb2
 from tests.fixtures.control_plane import Plane
@@ -177,7 +177,7 @@ async def test_calls_at_once_with_a_new_key_cost_one_hash(plane: Plane, monkeypa
         runs.append(text)
         return tokens.matches(text, stored)
 
-    monkeypatch.setattr(key_checks, "matches", counted)
+    monkeypatch.setattr(proofs, "matches", counted)
     made = await service_key(plane)
     them = client(plane, made.secret)
     await asyncio.gather(*(caller(them) for _ in range(8)))
@@ -196,7 +196,7 @@ async def test_guessing_secrets_is_stopped_but_a_verified_key_goes_on(
         runs.append(text)
         return False
 
-    monkeypatch.setattr(key_checks, "matches", wrong)
+    monkeypatch.setattr(proofs, "matches", wrong)
 
     def guess(number: int) -> str:
         body = "_".join([*made.secret.split("_")[:3], f"{number:043d}"])

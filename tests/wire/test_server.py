@@ -11,7 +11,7 @@ from control_plane.api.interceptors import rates
 from control_plane.api.policy import POLICY, RateClass
 from control_plane.api.server import SERVICES
 from control_plane.client.control_plane import ControlPlane
-from control_plane.domain.buckets import Allowance
+from control_plane.runtime.buckets import Allowance
 from protos.directory.v1 import directory_pb2
 from protos.lease.v1 import lease_pb2
 from protos.tenancy.v1 import tenancy_pb2

@@ -34,6 +34,7 @@ from control_plane.domain.identities import Identity, Role
 from control_plane.domain.peers import UnknownPeer, peer_of
 from control_plane.metrics import Metrics
 from control_plane.runtime.context import request_id, trace_id
+from control_plane.runtime.log_limit import LogLimit
 from control_plane.runtime.logs import get_logger
 from control_plane.services.authentication import Authenticator, Presented
 from control_plane.services.caller import Caller
@@ -69,6 +70,7 @@ class AuthInterceptor(AroundInterceptor):
 
     def __init__(self, authenticator: Authenticator, trust_domain: str, metrics: Metrics) -> None:
         self._authenticator, self._trust_domain, self._metrics = authenticator, trust_domain, metrics
+        self._refused_lines = LogLimit(log, "refused credentials left out")
 
     def wrapped(self, handler: Found, details: grpc.HandlerCallDetails) -> Found:
         """Wrap the handler of every method outside the open services, of those that there are not as well."""
@@ -93,7 +95,8 @@ class AuthInterceptor(AroundInterceptor):
         except (CredentialRefused, UnknownPeer) as err:
             cause = err.cause if isinstance(err, CredentialRefused) else "certificate"
             self._metrics.refused_credentials.labels(cause).inc()
-            log.info("credential refused", cause=cause, address=address, method=details.method[:MAX_ACTOR_LENGTH])
+            if self._refused_lines.allows():
+                log.info("credential refused", cause=cause, address=address, method=details.method[:MAX_ACTOR_LENGTH])
             raise CallRefused(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", REFUSAL) from None
         metadata = dict(pairs)
         trace_id.set(trace_of(metadata.get(TRACEPARENT_KEY, "")))

@@ -9,9 +9,9 @@ import grpc
 from control_plane.api.interceptors.auth import identity
 from control_plane.api.interceptors.wrapping import AroundInterceptor, Context
 from control_plane.api.policy import POLICY, RateClass
-from control_plane.domain.buckets import Allowance, Buckets
 from control_plane.domain.errors import Overloaded
 from control_plane.domain.identities import Identity, Role
+from control_plane.runtime.buckets import Allowance, Buckets
 from control_plane.runtime.clock import Clock
 
 # Generous: they keep one script that went wild from taking the control plane away from everybody else.

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from scim_gateway.tarpit import PACE, Tarpit
+from scim_gateway.tarpit import ALLOWANCE, Tarpit
 from tests.fakes.clock import FakeClock
 
 HERE, THERE, NEVER_S = "192.0.2.1", "192.0.2.2", 3600.0
@@ -13,7 +13,7 @@ HERE, THERE, NEVER_S = "192.0.2.1", "192.0.2.2", 3600.0
 async def test_a_few_refusals_are_answered_at_once_and_more_are_not() -> None:
     clock = FakeClock()
     tarpit = Tarpit(clock, NEVER_S)
-    for _ in range(PACE.burst):
+    for _ in range(ALLOWANCE.burst):
         await tarpit.refused(HERE)
     one_more = asyncio.ensure_future(tarpit.refused(HERE))
     await asyncio.sleep(0)
@@ -22,7 +22,7 @@ async def test_a_few_refusals_are_answered_at_once_and_more_are_not() -> None:
     one_more.cancel()
     await asyncio.wait([one_more])
     assert tarpit.held == 0
-    clock.advance(2 / PACE.per_s)
+    clock.advance(2 / ALLOWANCE.permits)
     await tarpit.refused(HERE)
 
 

@@ -4,9 +4,10 @@ Levels are counted in millionths of a permit and time in microseconds, both whol
 often a bucket is asked. ``queue/lua/take.lua`` does the same where gateways share one bucket.
 """
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 PERMIT = 1_000_000
 US_PER_S = 1_000_000
@@ -26,9 +27,8 @@ class Buckets:
     """The buckets of one allowance. The least recently asked is forgotten first, and is full when asked again."""
 
     def __init__(self, capacity: int = MAX_BUCKETS) -> None:
-        self._capacity = capacity
         # key -> level in millionths of a permit times per_s, microsecond of the last look
-        self._levels: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()
+        self._levels: LRUCache[Hashable, tuple[int, int]] = LRUCache(capacity)
 
     def __len__(self) -> int:
         """How many buckets are remembered."""
@@ -39,7 +39,7 @@ class Buckets:
         unit = PERMIT * allowance.per_s
         level, now_us = self._level(key, now_s, allowance)
         granted = min(want, level // unit)
-        self._keep(key, level - granted * unit, now_us)
+        self._levels[key] = level - granted * unit, now_us
         return granted
 
     def give_back(self, key: Hashable, allowance: Allowance, count: int = 1) -> None:
@@ -62,9 +62,3 @@ class Buckets:
         level, at_us = self._levels[key]
         # A clock that went back brings nothing, and from there on counts as usual.
         return min(full, level + max(0, now_us - at_us) * allowance.permits), now_us
-
-    def _keep(self, key: Hashable, level: int, at_us: int) -> None:
-        self._levels[key] = level, at_us
-        self._levels.move_to_end(key)
-        if len(self._levels) > self._capacity:
-            self._levels.popitem(last=False)

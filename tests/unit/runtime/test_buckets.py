@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.domain.buckets import Allowance, Buckets
+from control_plane.runtime.buckets import Allowance, Buckets
 
 ALLOWANCES = st.builds(Allowance, st.integers(1, 50), st.integers(1, 1000), st.integers(1, 10))
 # Microseconds between two looks: negative when the clock went back.
