@@ -106,8 +106,7 @@ class ApiKeyService:
         if wanted:
             async with self._storage.begin_batch(()) as tx:
                 for tenant in wanted:
-                    if await tenants.get(tx, tenant) is None:
-                        raise NotFound("tenant", tenant)
+                    await tenants.existing(tx, tenant)
 
     async def _new(self, caller: Caller, wanted: Wanted) -> tuple[ApiKey, str]:
         now = self._clock.now()

@@ -21,8 +21,7 @@ from control_plane.domain.audit_forms import (
     matches,
     render,
 )
-from control_plane.domain.errors import NotFound
-from control_plane.domain.ids import SYSTEM_TENANT, TenantId, uuid7
+from control_plane.domain.ids import TenantId, uuid7
 from control_plane.runtime.clock import Clock
 from control_plane.services.caller import Caller, Deed, Scribe
 from control_plane.services.trail import Trail
@@ -86,8 +85,7 @@ class AuditExporter:
         """Return which links are meant, and the checkpoint that vouches for the most of them."""
         tenant, query = order.tenant, order.query
         async with self._storage.begin(tenant, read_only=True, timeout_s=TIMEOUT_S) as tx:
-            if tenant != SYSTEM_TENANT and await tenants.get(tx, tenant) is None:
-                raise NotFound("tenant", tenant)
+            await tenants.require_owner(tx, tenant)
             head = await audit_chain.head(tx) or empty_head(tenant)
             first, last = head.first_seq, head.seq
             if query.start is not None:

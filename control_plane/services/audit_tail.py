@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from control_plane.domain.audit import AuditQuery
 from control_plane.domain.audit_chain import Link, readable
 from control_plane.domain.audit_forms import matches
-from control_plane.domain.errors import InvalidArgument, NotFound
-from control_plane.domain.ids import SYSTEM_TENANT, TenantId
+from control_plane.domain.errors import InvalidArgument
+from control_plane.domain.ids import TenantId
 from control_plane.services.audit_sealer import CHANNEL, EVERYBODY
 from control_plane.services.trail import Entry, Trail
 from control_plane.storage import audit_chain, tenants
@@ -87,8 +87,7 @@ class AuditTail:
 
     async def _start(self, tenant: TenantId, after_seq: int | None) -> int:
         async with self._storage.begin(tenant, read_only=True) as tx:
-            if tenant != SYSTEM_TENANT and await tenants.get(tx, tenant) is None:
-                raise NotFound("tenant", tenant)
+            await tenants.require_owner(tx, tenant)
             head = await audit_chain.head(tx)
         end = 0 if head is None else head.seq
         if after_seq is not None and after_seq > end:

@@ -8,8 +8,7 @@ from uuid import UUID
 from control_plane.domain.audit_chain import Head, Link, empty_head
 from control_plane.domain.audit_check import ChainCheck, Problem, ProblemKind
 from control_plane.domain.checkpoints import FileCheck, Statement, VerifyKey
-from control_plane.domain.errors import NotFound
-from control_plane.domain.ids import SYSTEM_TENANT, TenantId
+from control_plane.domain.ids import TenantId
 from control_plane.domain.merkle import root_of
 from control_plane.metrics import Metrics
 from control_plane.runtime.clock import Clock
@@ -97,8 +96,7 @@ class AuditVerifier:
     async def _end(self, tenant: TenantId) -> tuple[Head, list[Problem]]:
         """Return where the chain ends by what the head says, else by its last link, which is a problem."""
         async with self._storage.begin(tenant, read_only=True) as tx:
-            if tenant != SYSTEM_TENANT and await tenants.get(tx, tenant) is None:
-                raise NotFound("tenant", tenant)
+            await tenants.require_owner(tx, tenant)
             last = await audit_chain.last_link(tx)
             head = await audit_chain.head(tx)
             if head is not None and last <= head.seq:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from control_plane.domain.errors import FailedPrecondition, NotFound, Unavailable
+from control_plane.domain.errors import FailedPrecondition, Unavailable
 from control_plane.domain.ids import SYSTEM_TENANT, TenantId
 from control_plane.domain.secrets import NONCE_BYTES, SEALED_COLUMNS, SealedColumn, TenantSealer, sealed_version
 from control_plane.runtime.clock import Clock
@@ -227,12 +227,10 @@ class KeyService:
                 return
 
     async def _require(self, tx: Tx, tenant: TenantId, *, alive: bool = False) -> None:
-        if tenant == SYSTEM_TENANT:
-            return
-        if alive:
+        if alive and tenant != SYSTEM_TENANT:
             await tenants.require(tx, tenant)
-        elif await tenants.get(tx, tenant) is None:
-            raise NotFound("tenant", tenant)
+        else:
+            await tenants.require_owner(tx, tenant)
 
     async def _note(self, caller: Caller, details: dict[str, object]) -> None:
         details = {**details, "key_encryption_key": self._provider.primary_id}

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from cachetools import TTLCache
 
-from control_plane.domain.errors import NotFound, Unavailable
+from control_plane.domain.errors import Unavailable
 from control_plane.domain.ids import TenantId
 from control_plane.domain.tenants import Limits
 from control_plane.queue.rates import Taken
@@ -94,9 +94,7 @@ class PermitService:
         if limits is not None:
             return limits
         async with self._storage.begin_batch(()) as tx:
-            found = await tenants.get(tx, tenant)
-        if found is None:
-            raise NotFound("tenant", tenant)
+            found = await tenants.existing(tx, tenant)
         limits = found.effective_limits(self._installation)
         self._known[tenant] = limits
         return limits

@@ -61,7 +61,7 @@ class Refusals:
             return True
         try:
             async with asyncio.timeout(WRITE_LIMIT_S), self._storage.begin(tenant) as tx:
-                if tenant != SYSTEM_TENANT and await tenants.get(tx, tenant) is None:
+                if not await tenants.is_owner(tx, tenant):
                     return False
                 await audit.append(tx, events)
         except (MusterError, TimeoutError) as err:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from control_plane.domain.errors import FailedPrecondition, InvalidArgument, NotFound
+from control_plane.domain.errors import FailedPrecondition, InvalidArgument
 from control_plane.domain.ids import TenantId, uuid7
 from control_plane.domain.tenants import IdentityProvider, Tenant, TenantState
 from control_plane.runtime.clock import Clock
@@ -128,10 +128,7 @@ class TenantService:
     async def get(self, tenant_id: TenantId) -> Tenant:
         """Return a tenant, also a deleted one whose data is still there; NotFound if there is none."""
         async with self._storage.begin(tenant_id, read_only=True) as tx:
-            found = await tenants.get(tx, tenant_id)
-        if found is None:
-            raise NotFound("tenant", tenant_id)
-        return found
+            return await tenants.existing(tx, tenant_id)
 
     async def list(self, after: TenantId | None, limit: int, *, deleted: bool) -> list[Tenant]:
         """Return up to ``limit`` tenants created after ``after``, in order of creation; also ``deleted`` ones."""
@@ -141,9 +138,7 @@ class TenantService:
     async def _change(self, caller: Caller, tenant_id: TenantId, action: str, change: Change) -> Tenant:
         """Store what ``change`` makes of a tenant, with its audit event, and tell every process of it."""
         async with self._storage.begin(tenant_id) as tx:
-            old = await tenants.get(tx, tenant_id, lock=True)
-            if old is None:
-                raise NotFound("tenant", tenant_id)
+            old = await tenants.existing(tx, tenant_id, lock=True)
             new = change(old)
             if new == old:
                 return old

@@ -9,7 +9,7 @@ from sqlalchemy import insert as insert_into
 from sqlalchemy import update as change
 
 from control_plane.domain.errors import FailedPrecondition, NotFound
-from control_plane.domain.ids import TenantId
+from control_plane.domain.ids import SYSTEM_TENANT, TenantId
 from control_plane.domain.tenants import IdentityProvider, Tenant, TenantState
 from control_plane.storage.engine import Tx
 from control_plane.storage.schema import tenants
@@ -37,11 +37,28 @@ async def get(tx: Tx, tenant: TenantId, *, lock: bool = False) -> Tenant | None:
     return None if row is None else _tenant(row)
 
 
-async def require(tx: Tx, tenant: TenantId, *, lock: bool = False) -> Tenant:
-    """Return a tenant that may be changed; NotFound if there is none, FailedPrecondition if it is deleted."""
+async def existing(tx: Tx, tenant: TenantId, *, lock: bool = False) -> Tenant:
+    """Return a tenant, also one that is deleted and whose data is still there; NotFound if there is none."""
     found = await get(tx, tenant, lock=lock)
     if found is None:
         raise NotFound("tenant", tenant)
+    return found
+
+
+async def is_owner(tx: Tx, tenant: TenantId) -> bool:
+    """Tell whether keys and audit events can belong to ``tenant``: a tenant that there is, or the installation."""
+    return tenant == SYSTEM_TENANT or await get(tx, tenant) is not None
+
+
+async def require_owner(tx: Tx, tenant: TenantId) -> None:
+    """Raise NotFound unless ``tenant`` is one that there is, or the installation."""
+    if not await is_owner(tx, tenant):
+        raise NotFound("tenant", tenant)
+
+
+async def require(tx: Tx, tenant: TenantId, *, lock: bool = False) -> Tenant:
+    """Return a tenant that may be changed; NotFound if there is none, FailedPrecondition if it is deleted."""
+    found = await existing(tx, tenant, lock=lock)
     if found.state is TenantState.DELETED:
         raise FailedPrecondition(DELETED)
     return found
